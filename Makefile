@@ -1,0 +1,75 @@
+# Needs make and Python 3.11 or newer; everything else is put into .venv from the lock file.
+.DEFAULT_GOAL := help
+
+# Names what .venv was built from and where, because a .venv that was copied or moved still runs
+# the programs of the old place.
+LOCKED := .venv/.locked-$(shell { pwd; cat requirements.lock; } | cksum | cut -d ' ' -f 1)
+READY := .venv/.ready
+PYTEST := .venv/bin/python -m pytest
+# Only errors: warnings of pip are about the machine's own configuration, not about the project.
+PIP := .venv/bin/python -m pip -qq --disable-pip-version-check
+UV ?= uv
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  demo takes DIR=path (keep its state there), PORT=8080 (the hub on 127.0.0.1),'
+	@echo '  ONCE=1 (end after the traffic) and BROKER=rabbitmq (RabbitMQ and PostgreSQL).'
+	@echo '  PYTHON=path names the Python that .venv is built with.'
+
+.PHONY: demo
+demo: $(READY) ## Run the exchange with six institutions on this machine
+	@exec .venv/bin/nhri-hub demo $${ONCE:+--once} $${DIR:+--dir "$$DIR"} \
+		$${PORT:+--port "$$PORT"} $${BROKER:+--broker "$$BROKER"}
+
+.PHONY: test
+test: $(READY) ## Run every test
+	$(PYTEST) -m 'not campaign and not bench'
+
+.PHONY: test-fast
+test-fast: $(READY) ## Run the tests that start no servers
+	$(PYTEST) -m 'not servers and not campaign and not bench'
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and who imports whom
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy hub schemas connectors tests
+	.venv/bin/lint-imports
+
+.PHONY: format
+format: $(READY) ## Format the code and mend what ruff can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: bench
+bench: $(READY) ## Measure
+	.venv/bin/python -m tests.bench
+
+.PHONY: campaign
+campaign: $(READY) ## Run the long tests: many random crashes and faults
+	$(PYTEST) -m campaign
+
+.PHONY: lock
+lock: ## Pin the dependencies of pyproject.toml again (needs uv)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --extra dev --quiet pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove .venv, caches and builds
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interrupted build leaves no stamp and is done again.
+$(LOCKED):
+	@set -e; python=$$(sh deploy/setup.sh); \
+		echo "Building .venv with $$python from requirements.lock (about a minute) ..."; \
+		"$$python" -m venv --clear .venv; \
+		$(PIP) install --require-hashes -r requirements.lock; \
+		touch $@
+
+$(READY): pyproject.toml $(LOCKED)
+	@echo 'Installing the project itself into .venv ...'
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@

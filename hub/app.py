@@ -1,0 +1,228 @@
+"""The hub's wiring: the only file that puts parts together."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from hub import settings as configuration
+from hub.delivery.wakeup import Bells
+from hub.doors import http
+from hub.doors.service import Service
+from hub.intake import membership
+from hub.intake.access import ExpireDeliveries
+from hub.intake.meter import RefusalMeter
+from hub.intake.offload import Offload
+from hub.intake.recorder import Recorder
+from hub.intake.submission import CountedRefusals
+from hub.ledger.queries import Queries
+from hub.ledger.sequence import Draft, LogKey
+from hub.settings import Settings, StartError
+from hub.store import journal
+from hub.store.database import Database, open_database
+from hub.store.journal import Journal
+from hub.store.queries import Queries as StoreQueries
+from schemas import checkpoint, merkle
+from schemas import entry as entries
+from schemas.encoding import b64url, format_time
+from schemas.note import NoteError
+
+UPKEEP_SECONDS = 20.0
+
+log = structlog.get_logger("hub")
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """A hub with its recorder running and no door open yet.
+
+    Raises:
+        StartError: it cannot start, with a sentence that says what to do.
+    """
+    private = configuration.log_key(settings)
+    key = LogKey(configuration.log_vkey(settings), private)
+    database = await open_database(settings.store.url, Path(settings.folder))
+    offload = Offload()
+    try:
+        service = await _assemble(settings, key, database, offload)
+        tasks = [asyncio.create_task(service.recorder.run())]
+        await service.change(_hub_event(service, entries.HUB_STARTED))
+        tasks.append(asyncio.create_task(_upkeep(service, database)))
+        try:
+            yield service
+        finally:
+            with contextlib.suppress(Exception):
+                await service.change(_hub_event(service, entries.HUB_STOPPED))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        offload.close()
+        await database.close()
+
+
+async def _assemble(
+    settings: Settings, key: LogKey, database: Database, offload: Offload
+) -> Service:
+    queries = StoreQueries(database)
+    await _check_log(settings, key, queries)
+    bells = Bells()
+    recorder = Recorder(
+        Journal(database),
+        key,
+        await queries.state(),
+        offload,
+        _clock,
+        secrets.token_bytes,
+        bells.ring,
+    )
+    return Service(
+        settings=settings,
+        vkey=key.vkey,
+        recorder=recorder,
+        queries=queries,
+        bells=bells,
+        offload=offload,
+        meter=RefusalMeter(settings.quota.refusals_per_minute),
+        clock=_clock,
+        random_bytes=secrets.token_bytes,
+        version=version("nhri-exchange"),
+        instance=b64url(secrets.token_bytes(8)),
+    )
+
+
+async def _check_log(settings: Settings, key: LogKey, queries: Queries) -> None:
+    """The stored head must be what this very key signed; otherwise nothing may be appended."""
+    note = await queries.checkpoint()
+    if note is None:
+        return
+    try:
+        signed = checkpoint.open_checkpoint(note, key.vkey)
+        root = merkle.tree_root(
+            signed.size, await queries.tiles(merkle.tiles_for_root(signed.size))
+        )
+    except NoteError as error:
+        raise StartError(
+            f"The database holds another log than {settings.origin} with this key ({error}); "
+            "restore the key, or name another database."
+        ) from None
+    except merkle.ProofError as error:
+        raise StartError(f"The log's tiles are damaged ({error}); restore a backup.") from None
+    if root != signed.root:
+        raise StartError(
+            "The log's tiles do not lead to the root that was signed; restore a backup."
+        )
+
+
+def _hub_event(service: Service, kind: str) -> membership.Change:
+    public: dict[str, object] = {"version": service.version}
+    return membership.append(Draft(kind, entries.HUB, service.instance, public))
+
+
+async def _upkeep(service: Service, database: Database) -> None:
+    """What comes round: expired messages, counted refusals, used tokens past their time."""
+    while True:
+        try:
+            now = service.clock()
+            for message_id, codes in (
+                await service.queries.due_to_expire(format_time(now))
+            ).items():
+                await service.change(ExpireDeliveries(message_id, codes))
+            for code, count in service.meter.overdue(now).items():
+                await service.change(CountedRefusals(code, count))
+            await journal.forget(database, now)
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            log.warning("upkeep.failed", reason=str(error))
+        await asyncio.sleep(UPKEEP_SECONDS)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Service]:
+    """A running hub with its doors open: HTTP, and the operators' Unix socket."""
+    async with running(settings) as service:
+        runner = web.AppRunner(
+            http.build(service), access_log=None, shutdown_timeout=2.0, handler_cancellation=True
+        )
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            yield service
+        finally:
+            await runner.cleanup()
+            settings.socket.unlink(missing_ok=True)
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    host, port = settings.http.host, settings.http.port
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise StartError(
+            f"The HTTP door cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); "
+            "stop the other program or set http.port."
+        ) from None
+    path = settings.socket
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent != Path(settings.folder):
+        found = path.parent.stat()
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            raise StartError(f"The folder {path.parent} must be ours alone; remove it.")
+    path.unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, path).start()
+    finally:
+        os.umask(mask)
+
+
+def serve(settings: Settings) -> None:
+    """Run a hub until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: it cannot start.
+    """
+    _configure_logging()
+    import uvloop  # noqa: PLC0415 - not everywhere, and not for the commands
+
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with opened(settings) as service:
+        log.info("hub.ready", origin=settings.origin, url=settings.url, socket=str(settings.socket))
+        await stop.wait()
+        log.info("hub.stopping", size=service.recorder.state.tree.size)
+
+
+def _configure_logging() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,1 @@
+"""Delivery: accepted messages on their way to their recipients."""

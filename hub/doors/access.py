@@ -1,0 +1,74 @@
+"""The authorisation table: which role may use which route. A route without a row does not exist."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What somebody can be at a door. A participant has its role in the directory, or SUSPENDED."""
+
+    ANONYMOUS = "anonymous"
+    MEMBER = "member"
+    PARTNER = "partner"
+    OBSERVER = "observer"
+    SUSPENDED = "suspended"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    LOG = "log"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking: their roles, and the code of a participant or the account of a token."""
+
+    name: str
+    roles: frozenset[Role]
+
+
+ANONYMOUS = Principal("", frozenset({Role.ANONYMOUS}))
+
+_ANYONE = frozenset(Role)
+_SENDERS = frozenset({Role.MEMBER, Role.PARTNER})
+_PARTICIPANTS = frozenset({Role.MEMBER, Role.PARTNER, Role.OBSERVER})
+_OPERATORS = frozenset({Role.OPERATOR})
+_AUDIT = frozenset({Role.OPERATOR, Role.AUDITOR})
+_LOG = _PARTICIPANTS | {Role.SUSPENDED, Role.OPERATOR, Role.AUDITOR, Role.LOG}
+_DIRECTORY = _PARTICIPANTS | _AUDIT
+
+TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
+    {
+        ("GET", "/livez"): _ANYONE,
+        ("GET", "/readyz"): _ANYONE,
+        ("GET", "/openapi.json"): _ANYONE,
+        ("GET", "/schemas/{name}"): _ANYONE,
+        ("POST", "/v1/join"): _ANYONE,
+        ("GET", "/log/checkpoint"): _ANYONE,
+        ("GET", "/log/{tile:tile/.+}"): _LOG,
+        ("POST", "/v1/messages"): _SENDERS,
+        ("GET", "/v1/messages/{id}"): _PARTICIPANTS,
+        ("GET", "/v1/inbox"): _PARTICIPANTS,
+        ("POST", "/v1/receipts"): _PARTICIPANTS,
+        ("GET", "/v1/receipts"): _SENDERS,
+        ("POST", "/v1/keys"): _PARTICIPANTS,
+        ("GET", "/v1/keys"): _DIRECTORY,
+        ("GET", "/v1/members"): _DIRECTORY,
+        ("POST", "/v1/members"): _OPERATORS,
+        ("GET", "/v1/members/{code}/join"): _OPERATORS,
+        ("POST", "/v1/members/{code}/approve"): _OPERATORS,
+        ("POST", "/v1/members/{code}/suspend"): _OPERATORS,
+        ("POST", "/v1/members/{code}/resume"): _OPERATORS,
+        ("POST", "/v1/members/{code}/hold"): _OPERATORS,
+        ("POST", "/v1/keys/{kid}/revoke"): _OPERATORS,
+        ("POST", "/v1/groups/{code}"): _OPERATORS,
+        ("GET", "/v1/tokens"): _OPERATORS,
+        ("POST", "/v1/tokens"): _OPERATORS,
+        ("POST", "/v1/tokens/{account}/revoke"): _OPERATORS,
+        ("GET", "/v1/audit/events"): _AUDIT,
+        ("GET", "/v1/audit/messages/{id}"): _AUDIT,
+        ("GET", "/v1/audit/messages/{id}/why"): _AUDIT,
+        ("GET", "/v1/audit/verify"): _AUDIT,
+        ("GET", "/v1/status"): _AUDIT,
+    }
+)

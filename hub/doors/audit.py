@@ -1,0 +1,124 @@
+"""The auditors' routes: search, timeline, why, and the check of the whole log."""
+
+import os
+import shutil
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from hub.doors.service import Asked, Service, answer, query
+from hub.intake import membership
+from hub.ledger import explain, verify
+from hub.ledger.queries import Event, EventFilter
+from hub.ledger.sequence import Draft
+from schemas import entry as entries
+from schemas import jsontext
+from schemas.encoding import TIME_PATTERN
+from schemas.jsontext import Json
+from schemas.refusal import Refused
+
+
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The parameters of a search; everything given must hold."""
+
+    type: str | None = None
+    actor: str | None = None
+    subject: str | None = None
+    member: str | None = None
+    kind: str | None = None
+    marking: str | None = None
+    thread: str | None = None
+    since: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
+    until: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
+    after: Annotated[int, Meta(ge=-1)] = -1
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+
+
+async def _note(hub: Service, asked: Asked, question: object) -> None:
+    """Every query is itself an entry: who asked what can be asked, too."""
+    private = jsontext.encode({"path": asked.request.path, "query": question})
+    draft = Draft(entries.OPERATOR_QUERY, asked.principal.name, private=private)
+    await hub.change(membership.append(draft))
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "index": event.index,
+        "entry": entries.decode(event.raw),
+        "private": _private(event.private),
+    }
+
+
+def _private(raw: bytes | None) -> Json:
+    return None if raw is None else jsontext.parse(raw)
+
+
+async def events(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/audit/events``: entries that match, in order; go on with ``after=next``."""
+    wanted = query(asked, Search)
+    await _note(hub, asked, wanted)
+    names = EventFilter.__struct_fields__
+    found = await hub.queries.events(EventFilter(**{n: getattr(wanted, n) for n in names}))
+    following = found[-1].index if len(found) == wanted.limit else None
+    return answer({"events": [_event(event) for event in found], "next": following})
+
+
+async def message(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/audit/messages/{id}``: the timeline of one message."""
+    message_id = asked.request.match_info["id"]
+    await _note(hub, asked, message_id)
+    found = await hub.queries.events_of_message(message_id)
+    if not found:
+        raise Refused("not-found", "The log has no message with this id.")
+    row = await hub.queries.message(message_id)
+    timeline = {
+        "id": message_id,
+        "message": row
+        and {"sender": row.sender, "kind": row.kind, "marking": row.marking, "index": row.index},
+        "acceptance": row and await hub.queries.acceptance(row.index),
+        "deliveries": await hub.queries.deliveries(message_id),
+        "events": [_event(event) for event in found],
+    }
+    return answer(timeline)
+
+
+async def why(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/audit/messages/{id}/why?member=``: received by which rule, or why not."""
+    message_id = asked.request.match_info["id"]
+    member = asked.request.query.get("member", "")
+    if not member:
+        raise Refused("bad-request", "Say which member: ?member=tm.")
+    await _note(hub, asked, {"id": message_id, "member": member})
+    found = await hub.queries.events_of_message(message_id)
+    copies = await hub.queries.deliveries(message_id)
+    return answer(explain.why(member, found, copies, hub.recorder.state.directory))
+
+
+async def check(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/audit/verify``: the stored log is hashed again, whole."""
+    return answer(await verify.verify(hub.queries, hub.offload, hub.vkey))
+
+
+async def status(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/status``: what an operator at night wants to know first."""
+    state = hub.recorder.state
+    states: dict[str, int] = {}
+    for participant in state.directory.participants.values():
+        states[participant.state] = states.get(participant.state, 0) + 1
+    folder = hub.settings.folder or os.curdir
+    return answer(
+        {
+            "version": hub.version,
+            "instance": hub.instance,
+            "origin": hub.settings.origin,
+            "vkey": str(hub.vkey),
+            "log_size": state.tree.size,
+            "participants": states,
+            "waiting_deliveries": await hub.queries.waiting(),
+            "waiting_jobs": hub.recorder.waiting,
+            "store_failing": hub.recorder.failing,
+            "free_disk_bytes": shutil.disk_usage(folder).free,
+        }
+    )

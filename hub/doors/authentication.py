@@ -1,0 +1,107 @@
+"""Who is asking: a participant's self-signed token, an account's opaque token, or the local socket.
+
+A participant's token is a compact JWS (``nhri-auth+jwt``) of its own key, so that the hub keeps no
+secret of anyone and two countries share none. It is bound to one method and path and lives for at
+most 60 seconds; on writes its ``jti`` counts once.
+"""
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hub.doors.access import Principal, Role
+from hub.intake.batch import Token
+from schemas import jsontext, signature
+from schemas.directory import Directory, State
+from schemas.encoding import format_time, unb64url
+from schemas.refusal import Refused
+
+MAX_LIFE = 60
+"""Seconds between ``iat`` and ``exp``."""
+
+LEEWAY = 30
+"""Seconds that a participant's clock may be ahead or behind; it learns ours from ``Date``."""
+
+MAX_TOKEN = 4_096
+
+
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The claims of a participant's token; all must be there."""
+
+    iss: str
+    aud: str
+    iat: int
+    exp: int
+    jti: str
+    htm: str
+    htu: str
+
+
+def _refuse(detail: str) -> Refused:
+    return Refused("unauthenticated", detail)
+
+
+def authenticate(
+    compact: str,
+    method: str,
+    path: str,
+    audiences: frozenset[str],
+    directory: Directory,
+    index: int,
+    now: datetime,
+) -> tuple[Principal, Token]:
+    """Check a participant's token.
+
+    Args:
+        compact: the compact JWS.
+        method: the request's method.
+        path: the request's path, without query.
+        audiences: the names that this hub goes by.
+        directory: who is who.
+        index: the log's size; the key has to hold there.
+        now: the hub's time.
+
+    Raises:
+        Refused: ``unauthenticated``, or a reason about the key.
+    """
+    claims, kid = _verified(compact, directory)
+    key = directory.valid_key(kid, index, format_time(now))
+    if key.member != claims.iss:
+        raise _refuse("The token is signed with another's key.")
+    seconds = now.timestamp()
+    if not claims.iat - LEEWAY <= seconds <= claims.exp + LEEWAY:
+        raise _refuse("The token's time is over or not yet come; set the clock by our Date header.")
+    if not 0 < claims.exp - claims.iat <= MAX_LIFE:
+        raise _refuse(f"A token lives for at most {MAX_LIFE} seconds.")
+    if claims.aud.rstrip("/") not in audiences:
+        raise _refuse("The token is meant for another hub.")
+    # A proxy may change scheme and host, which aud binds already; method and path it leaves alone.
+    if claims.htm != method or urlsplit(claims.htu).path != path:
+        raise _refuse("The token is meant for another request.")
+    if not 16 <= len(claims.jti) <= 64:
+        raise _refuse("The token's jti has 16 to 64 characters.")
+    participant = directory.participants[claims.iss]
+    role = Role(participant.role)
+    if participant.state is State.SUSPENDED:
+        role = Role.SUSPENDED
+    token = Token(f"{claims.iss}:{claims.jti}", claims.exp + LEEWAY)
+    return Principal(claims.iss, frozenset({role})), token
+
+
+def _verified(compact: str, directory: Directory) -> tuple[Claims, str]:
+    if len(compact) > MAX_TOKEN or compact.count(".") != 2:
+        raise _refuse("Send a token of type nhri-auth+jwt, signed with your key.")
+    protected, payload, signed = compact.split(".")
+    try:
+        header = signature.parse_header(unb64url(protected), signature.AUTH_TYPE)
+        claims = jsontext.decode(unb64url(payload), Claims)
+        value = unb64url(signed)
+    except ValueError:
+        raise _refuse("The token is not a compact JWS.") from None
+    except Refused as refusal:
+        raise _refuse(f"The token cannot be read: {refusal.detail}") from None
+    public = directory.key(header.kid).public
+    if not signature.holds(public, value, f"{protected}.{payload}".encode("ascii")):
+        raise _refuse("The token's signature does not hold.")
+    return claims, header.kid

@@ -1,0 +1,226 @@
+"""The participants' routes: join, messages, inbox, receipts, keys, members."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from aiohttp_sse import EventSourceResponse, sse_response
+from msgspec import Meta
+
+from hub.delivery.wakeup import heard
+from hub.doors.problems import problem
+from hub.doors.service import Asked, Service, answer, query
+from hub.intake import admission, membership
+from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
+from hub.intake.recorder import Recorded
+from hub.intake.submission import Submission
+from hub.ledger.queries import InboxItem
+from schemas import jsontext
+from schemas.acceptance import Acceptance, Delivery, Tombstone
+from schemas.directory import Key
+from schemas.encoding import b64url, format_time
+from schemas.refusal import Refused
+
+HEARTBEAT = 15.0
+"""Seconds between signs of life on an event stream; also how soon a revoked key ends it."""
+
+
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to go on, how much at once, and how long to wait for the first item (seconds)."""
+
+    after: Annotated[int, Meta(ge=-1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0
+
+
+async def join(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/join``: a join request with an invitation."""
+    raw = await asked.request.read()
+    job = await hub.offload.run(lambda: membership.request_join(raw, str(hub.vkey)))
+    outcome = await hub.change(job)
+    return answer(outcome.value, 202)
+
+
+async def submit(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/messages``: accepted after the commit, or refused with a recorded reason."""
+    raw = await asked.request.read()
+    opened = await hub.offload.run(lambda: _open(hub, raw))
+    job = Submission(
+        raw,
+        opened,
+        asked.principal.name,
+        asked.token,
+        hub.meter,
+        hub.settings.quota.messages_per_hour,
+    )
+    return await _recorded(hub, await hub.recorder.record(job))
+
+
+def _open(hub: Service, raw: bytes) -> admission.Opened | Refused:
+    try:
+        return admission.open_envelope(raw, hub.recorder.state.directory)
+    except Refused as refusal:
+        return refusal
+
+
+async def _recorded(hub: Service, recorded: Recorded) -> web.Response:
+    outcome = recorded.outcome
+    if outcome.refused is not None:
+        return problem(outcome.refused, recorded.acceptance)
+    acceptance = recorded.acceptance
+    if acceptance is None and outcome.index is not None:
+        acceptance = await hub.queries.acceptance(outcome.index)
+    return answer(acceptance, 201 if outcome.new else 200)
+
+
+async def read_message(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/messages/{id}``: for its sender and its recipients."""
+    message = await hub.queries.message(asked.request.match_info["id"])
+    code = asked.principal.name
+    if message is not None and code != message.sender:
+        copies = await hub.queries.deliveries(message.id)
+        if code not in {copy.recipient for copy in copies}:
+            message = None
+    if message is None:
+        raise Refused("not-found", "No message with this id was sent by you or to you.")
+    acceptance = await hub.queries.acceptance(message.index)
+    if acceptance is None:
+        raise Refused("not-found", "The content of this message was erased.")
+    return answer(_delivery(acceptance, message.envelope))
+
+
+def _delivery(acceptance: Acceptance, envelope: bytes) -> Delivery:
+    return Delivery(
+        acceptance.entry,
+        acceptance.private,
+        acceptance.salt,
+        acceptance.proof,
+        b64url(envelope),
+    )
+
+
+def _item(item: InboxItem) -> object:
+    if item.envelope is None:
+        return Tombstone(item.position, item.tombstone or "", item.acceptance)
+    return {"position": item.position, "delivery": _delivery(item.acceptance, item.envelope)}
+
+
+async def inbox(hub: Service, asked: Asked) -> web.StreamResponse:
+    """``GET /v1/inbox``: a page, waiting for its first item, or an endless event stream."""
+    page = query(asked, Page)
+    if "text/event-stream" in asked.request.headers.get("Accept", ""):
+        return await _stream(hub, asked, page)
+    items = await _wait_for_items(hub, asked.principal.name, page)
+    last = hub.recorder.state.positions.get(asked.principal.name, 0)
+    return answer({"deliveries": [_item(item) for item in items], "last": last})
+
+
+async def _wait_for_items(hub: Service, code: str, page: Page) -> Sequence[InboxItem]:
+    bell = hub.bells.bell(code)
+    now = format_time(hub.clock())
+    items = await hub.queries.inbox(code, page.after, page.limit, now)
+    if not items and page.wait and await heard(bell, page.wait):
+        items = await hub.queries.inbox(code, page.after, page.limit, format_time(hub.clock()))
+    return items
+
+
+async def _stream(hub: Service, asked: Asked, page: Page) -> web.StreamResponse:
+    """Server-sent events; the stream ends when the reader's key or standing does."""
+    last_seen = asked.request.headers.get("Last-Event-ID", "")
+    after = int(last_seen) if last_seen.isdecimal() else page.after
+    code = asked.principal.name
+    kid = hub.recorder.state.directory.participants[code].kid
+    async with sse_response(asked.request) as response:
+        while response.is_connected() and _still_entitled(hub, asked, kid):
+            page = Page(after, page.limit, HEARTBEAT)
+            for item in await _wait_for_items(hub, code, page):
+                await _send(response, item)
+                after = item.position
+    return response
+
+
+def _still_entitled(hub: Service, asked: Asked, kid: str | None) -> bool:
+    state = hub.recorder.state
+    participant = state.directory.participants[asked.principal.name]
+    if participant.state != "active" or kid is None:
+        return False
+    key = state.directory.keys[kid]
+    return key.valid_at(state.tree.size, format_time(hub.clock()))
+
+
+async def _send(response: EventSourceResponse, item: InboxItem) -> None:
+    await response.send(
+        jsontext.encode(_item(item)).decode(),
+        id=str(item.position),
+        event="tombstone" if item.envelope is None else "delivery",
+    )
+
+
+async def send_receipt(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/receipts``: a signed delivery receipt is recorded and reaches the sender."""
+    raw = await asked.request.read()
+    directory = hub.recorder.state.directory
+    opened = await hub.offload.run(lambda: OpenedReceipt(raw, directory))
+    job = ReceiptSubmission(opened, asked.principal.name, asked.token)
+    return await _recorded(hub, await hub.recorder.record(job))
+
+
+async def read_receipts(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/receipts``: the receipts for the asker's own messages."""
+    page = query(asked, Page)
+    code = asked.principal.name
+    bell = hub.bells.bell(code)
+    found = await hub.queries.receipts(code, page.after, page.limit)
+    if not found and page.wait and await heard(bell, page.wait):
+        found = await hub.queries.receipts(code, page.after, page.limit)
+    last = found[-1][0] if found else page.after
+    receipts = [{"position": index, "acceptance": acceptance} for index, acceptance in found]
+    return answer({"receipts": receipts, "last": last})
+
+
+async def state_keys(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/keys``: an institution rotates or revokes its own keys."""
+    raw = await asked.request.read()
+    job = membership.state_keys(raw, asked.principal.name, asked.token)
+    outcome = await hub.change(job)
+    return answer(outcome.value, 201)
+
+
+async def keys(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/keys``: signing keys with their times, as the log has them."""
+    member = asked.request.query.get("member")
+    found = [
+        _key(key)
+        for key in hub.recorder.state.directory.keys.values()
+        if member is None or key.member == member
+    ]
+    return answer({"keys": found})
+
+
+def _key(key: Key) -> dict[str, object]:
+    return {
+        "kid": key.kid,
+        "member": key.member,
+        "x": b64url(key.public),
+        "since": key.since,
+        "until": key.until,
+        "expires": key.expires,
+    }
+
+
+async def members(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/members``: everybody in the directory, and the groups."""
+    directory = hub.recorder.state.directory
+    found = [
+        {
+            "code": participant.code,
+            "role": participant.role,
+            "state": participant.state,
+            "names": participant.names,
+            "country": participant.country,
+            "kid": participant.kid,
+        }
+        for participant in directory.participants.values()
+    ]
+    return answer({"members": found, "groups": directory.groups})

@@ -1,0 +1,163 @@
+"""The HTTP door: routes, authentication and the limits of a request."""
+
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import structlog
+from aiohttp import web
+
+from hub.doors import audit, authentication, documents, exchange, operators, problems, tlog
+from hub.doors.access import ANONYMOUS, TABLE, Principal, Role
+from hub.doors.service import Asked, Handler, Service
+from hub.intake.batch import Token
+from schemas import entry as entries
+from schemas.refusal import Refused
+from schemas.signature import MAX_ENVELOPE
+
+HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
+    {
+        ("GET", "/livez"): documents.livez,
+        ("GET", "/readyz"): documents.readyz,
+        ("GET", "/openapi.json"): documents.openapi,
+        ("GET", "/schemas/{name}"): documents.schema,
+        ("POST", "/v1/join"): exchange.join,
+        ("GET", "/log/checkpoint"): tlog.checkpoint,
+        ("GET", "/log/{tile:tile/.+}"): tlog.tile,
+        ("POST", "/v1/messages"): exchange.submit,
+        ("GET", "/v1/messages/{id}"): exchange.read_message,
+        ("GET", "/v1/inbox"): exchange.inbox,
+        ("POST", "/v1/receipts"): exchange.send_receipt,
+        ("GET", "/v1/receipts"): exchange.read_receipts,
+        ("POST", "/v1/keys"): exchange.state_keys,
+        ("GET", "/v1/keys"): exchange.keys,
+        ("GET", "/v1/members"): exchange.members,
+        ("POST", "/v1/members"): operators.invite,
+        ("GET", "/v1/members/{code}/join"): operators.join_request,
+        ("POST", "/v1/members/{code}/approve"): operators.approve,
+        ("POST", "/v1/members/{code}/suspend"): operators.suspend,
+        ("POST", "/v1/members/{code}/resume"): operators.resume,
+        ("POST", "/v1/members/{code}/hold"): operators.hold,
+        ("POST", "/v1/keys/{kid}/revoke"): operators.revoke_key,
+        ("POST", "/v1/groups/{code}"): operators.change_group,
+        ("GET", "/v1/tokens"): operators.tokens,
+        ("POST", "/v1/tokens"): operators.create_token,
+        ("POST", "/v1/tokens/{account}/revoke"): operators.revoke_tokens,
+        ("GET", "/v1/audit/events"): audit.events,
+        ("GET", "/v1/audit/messages/{id}"): audit.message,
+        ("GET", "/v1/audit/messages/{id}/why"): audit.why,
+        ("GET", "/v1/audit/verify"): audit.check,
+        ("GET", "/v1/status"): audit.status,
+    }
+)
+
+log = structlog.get_logger("hub.door")
+
+
+def build(hub: Service) -> web.Application:
+    """The application of the door; only routes of the authorisation table exist."""
+    application = web.Application(
+        middlewares=[problems.middleware], client_max_size=MAX_ENVELOPE + 1
+    )
+    application.on_response_prepare.append(_headers)
+    for method, path in TABLE:
+        handler = HANDLERS[method, path]
+        application.router.add_route(method, path, _guarded(hub, handler, (method, path)))
+    return application
+
+
+async def _headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "nhri-hub"  # not which versions we run
+    response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+def _guarded(hub: Service, handler: Handler, row: tuple[str, str]):  # type: ignore[no-untyped-def]
+    allowed = TABLE[row]
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if allowed == frozenset(Role):
+            principal, token = ANONYMOUS, None
+        else:
+            principal, token = await _who(hub, request)
+        if not principal.roles & allowed:
+            raise Refused("forbidden", _forbidden(principal, row))
+        return await handler(hub, Asked(request, principal, token))
+
+    return guarded
+
+
+def _forbidden(principal: Principal, row: tuple[str, str]) -> str:
+    if Role.SUSPENDED in principal.roles:
+        return f"{principal.name} is suspended; ask the hub's operators."
+    return f"{principal.name} may not use {row[0]} {row[1]}."
+
+
+async def _who(hub: Service, request: web.Request) -> tuple[Principal, Token | None]:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if not scheme and _is_local(request):
+        return Principal(_local_account(request), frozenset({Role.OPERATOR})), None
+    if scheme.lower() != "bearer" or not credentials:
+        raise Refused("unauthenticated", "Send an Authorization header with a Bearer token.")
+    if "." in credentials:
+        return await _participant(hub, request, credentials.strip())
+    return await _account(hub, credentials.strip()), None
+
+
+async def _participant(
+    hub: Service, request: web.Request, compact: str
+) -> tuple[Principal, Token | None]:
+    state = hub.recorder.state
+    try:
+        principal, token = await hub.offload.run(
+            lambda: authentication.authenticate(
+                compact,
+                request.method,
+                request.path,
+                hub.audiences,
+                state.directory,
+                state.tree.size,
+                hub.clock(),
+            )
+        )
+    except Refused as refusal:
+        log.info("door.unauthenticated", code=refusal.code, path=request.path)
+        if refusal.code == "unknown-key":
+            detail = "The key is not registered here; has an operator approved the fingerprint?"
+            raise Refused("unauthenticated", detail) from None
+        raise
+    # Reading twice does no harm; only a write uses the token up.
+    return principal, token if request.method != "GET" else None
+
+
+async def _account(hub: Service, token: str) -> Principal:
+    # Looked up by hash: the time it takes tells nothing about any stored token.
+    found = await hub.queries.access_token(entries.digest(token.encode("utf-8", "replace")))
+    if found is None or found.revoked is not None:
+        log.info("door.unauthenticated", code="unknown-token")
+        raise Refused("unauthenticated", "This token is not known or was revoked.")
+    return Principal(f"account:{found.account}", frozenset(Role(s) for s in found.scopes))
+
+
+def _is_local(request: web.Request) -> bool:
+    transport = request.transport
+    peer = transport.get_extra_info("socket") if transport else None
+    return peer is not None and peer.family == socket.AF_UNIX
+
+
+def _local_account(request: web.Request) -> str:
+    """The user at the other end of the Unix socket; the file's mode let only the hub's own in."""
+    assert request.transport is not None
+    peer = request.transport.get_extra_info("socket")
+    uid = os.getuid()
+    if hasattr(socket, "SO_PEERCRED"):
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack(
+            "3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        )
+    try:
+        return f"account:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"account:uid-{uid}"

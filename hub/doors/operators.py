@@ -1,0 +1,198 @@
+"""The operators' routes: inviting, approving, suspending, keys, groups and access tokens."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from hub.doors.service import Asked, Service, answer, body
+from hub.intake import access, membership
+from hub.ledger.sequence import Draft
+from schemas import entry as entries
+from schemas import jsontext, text
+from schemas.directory import RESERVED_CODES, Role
+from schemas.encoding import CODE_PATTERN, b64url
+from schemas.refusal import Refused
+from schemas.vocabulary import is_language_tag
+
+Scope = Literal["operator", "auditor", "log"]
+
+
+class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to invite."""
+
+    code: Annotated[str, Meta(pattern=CODE_PATTERN)]
+    role: Role
+    names: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1, max_length=300)]],
+        Meta(min_length=1, max_length=20),
+    ]
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
+    contact: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fingerprint that technician and operator compared."""
+
+    fingerprint: Annotated[str, Meta(pattern="^[0-9 ]{30,40}$")]
+
+
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, for the private part of the record."""
+
+    reason: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class KeyReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a key ends."""
+
+    reason: Literal["superseded", "lost", "compromised"]
+
+
+class GroupMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is in a group from now on."""
+
+    members: Annotated[list[Annotated[str, Meta(pattern=CODE_PATTERN)]], Meta(max_length=300)]
+
+
+class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For whom, and what it opens."""
+
+    account: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,39}$")]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=3)]
+
+
+def _code(asked: Asked) -> str:
+    return asked.request.match_info["code"]
+
+
+async def invite(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/members``: gives the bundle for the technician."""
+    wanted = await body(asked, Invite)
+    for tag, name in wanted.names.items():
+        if not is_language_tag(tag):
+            raise Refused("schema", f"{tag!r} is not a language tag.", "$.names")
+        text.check(name, f"$.names.{tag}")
+    if wanted.code in RESERVED_CODES:
+        raise Refused("schema", f"{wanted.code} is reserved; choose another code.", "$.code")
+    invitation = b64url(hub.random_bytes(16))
+    public: dict[str, object] = {
+        "role": wanted.role,
+        "names": wanted.names,
+        "country": wanted.country,
+        "invitation": entries.digest(invitation.encode()),
+    }
+    contact = jsontext.encode({"contact": wanted.contact})
+    draft = Draft(entries.MEMBER_INVITED, asked.principal.name, wanted.code, public, contact)
+    return await _bundle(hub, draft, invitation, wanted.role, wanted.names)
+
+
+async def hold(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/members/{code}/hold``: keys lost or stolen; they end, and a new bundle is made."""
+    reason = await body(asked, Reason)
+    participant = hub.recorder.state.directory.participants.get(_code(asked))
+    if participant is None:
+        raise Refused("not-found", f"There is no participant {_code(asked)}.")
+    invitation = b64url(hub.random_bytes(16))
+    public: dict[str, object] = {"invitation": entries.digest(invitation.encode())}
+    private = jsontext.encode(reason)
+    draft = Draft(entries.MEMBER_HELD, asked.principal.name, participant.code, public, private)
+    return await _bundle(hub, draft, invitation, participant.role, dict(participant.names))
+
+
+async def _bundle(
+    hub: Service, draft: Draft, invitation: str, role: str, names: dict[str, str]
+) -> web.Response:
+    code = draft.subject or ""
+    outcome = await hub.change(membership.invite(draft, code, invitation))
+    bundle = {
+        "v": 1,
+        "hub": hub.settings.url,
+        "log": str(hub.vkey),
+        "code": code,
+        "role": role,
+        "names": names,
+        "invitation": invitation,
+        "expires": outcome.value["expires"],
+    }
+    return answer(bundle, 201)
+
+
+async def join_request(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/members/{code}/join``: the request that waits, with its fingerprint."""
+    request = await hub.queries.join_request(_code(asked))
+    if request is None or request.kid is None:
+        raise Refused("not-found", f"No request to join as {_code(asked)} is waiting.")
+    return answer(
+        {
+            "code": _code(asked),
+            "fingerprint": request.fingerprint,
+            "kid": request.kid,
+            "received": request.received,
+        }
+    )
+
+
+async def approve(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/members/{code}/approve``: the fingerprint was compared aloud and is the same."""
+    approval = await body(asked, Approval)
+    job = membership.approve(_code(asked), approval.fingerprint, asked.principal.name)
+    outcome = await hub.change(job)
+    return answer({"index": outcome.index})
+
+
+async def suspend(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/members/{code}/suspend``: it neither sends nor receives until resumed."""
+    return await _change_state(hub, asked, entries.MEMBER_SUSPENDED)
+
+
+async def resume(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/members/{code}/resume``: the suspension ends."""
+    return await _change_state(hub, asked, entries.MEMBER_RESUMED)
+
+
+async def _change_state(hub: Service, asked: Asked, kind: str) -> web.Response:
+    wanted = await body(asked, Reason)
+    job = membership.change_state(kind, _code(asked), asked.principal.name, wanted.reason)
+    return answer((await hub.change(job)).value)
+
+
+async def revoke_key(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/keys/{kid}/revoke``: a key is not to be believed any more."""
+    wanted = await body(asked, KeyReason)
+    kid = asked.request.match_info["kid"]
+    job = membership.revoke_key(kid, wanted.reason, asked.principal.name)
+    return answer((await hub.change(job)).value)
+
+
+async def change_group(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/groups/{code}``: who is in a thematic network from now on."""
+    wanted = await body(asked, GroupMembers)
+    public: dict[str, object] = {"members": sorted(set(wanted.members))}
+    draft = Draft(entries.GROUP_CHANGED, asked.principal.name, _code(asked), public)
+    outcome = await hub.change(membership.append(draft))
+    return answer({"index": outcome.index})
+
+
+async def create_token(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/tokens``: an opaque token, shown this once; only its hash is kept."""
+    wanted = await body(asked, NewToken)
+    token = b64url(hub.random_bytes(32))
+    job = access.CreateToken(
+        entries.digest(token.encode()), wanted.account, wanted.scopes, asked.principal.name
+    )
+    await hub.change(job)
+    return answer({"account": wanted.account, "scopes": wanted.scopes, "token": token}, 201)
+
+
+async def tokens(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/tokens``: whose tokens there are, without the tokens."""
+    return answer({"tokens": await hub.queries.access_tokens()})
+
+
+async def revoke_tokens(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/tokens/{account}/revoke``: all tokens of an account end."""
+    account = asked.request.match_info["account"]
+    outcome = await hub.change(access.RevokeTokens(account, asked.principal.name))
+    return answer({"index": outcome.index})

@@ -1,0 +1,67 @@
+"""Errors as problem documents (RFC 9457)."""
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from schemas import jsontext
+from schemas.acceptance import Acceptance
+from schemas.refusal import REFUSALS, Refused
+
+RETRY_AFTER = {429: "60", 503: "10"}
+"""Seconds, by status."""
+
+log = structlog.get_logger("hub.door")
+
+
+def problem(refusal: Refused, recorded: Acceptance | None = None) -> web.Response:
+    """The answer to a refused request; ``recorded`` is the refusal's own place in the log."""
+    document: dict[str, object] = {
+        "type": f"urn:nhri-exchange:refusal:{refusal.code}",
+        "title": refusal.row.title,
+        "status": refusal.row.status,
+        "detail": refusal.detail,
+        "code": refusal.code,
+        "retryable": refusal.row.retryable,
+    }
+    if refusal.path is not None:
+        document["path"] = refusal.path
+    if recorded is not None:
+        document["refusal"] = recorded
+    headers = {}
+    if refusal.row.status in RETRY_AFTER:
+        headers["Retry-After"] = RETRY_AFTER[refusal.row.status]
+    if refusal.row.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.Response(
+        body=jsontext.encode(document),
+        status=refusal.row.status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+_BY_STATUS = {404: "not-found", 405: "not-found", 413: "too-large"}
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn refusals and aiohttp's own errors into problem documents; nothing else gets out."""
+    try:
+        return await handler(request)
+    except Refused as refusal:
+        return problem(refusal)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = _BY_STATUS.get(error.status, "bad-request")
+        detail = f"{error.reason}." if code == "bad-request" else REFUSALS[code].title + "."
+        answer = problem(Refused(code, detail))
+        answer.set_status(error.status)
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+    except Exception:
+        # A fault of ours: the sender keeps its message and tries again.
+        log.exception("door.fault", method=request.method, path=request.path)
+        return problem(Refused("storage", "Something went wrong here; it was noted. Try again."))

@@ -1,0 +1,94 @@
+"""What every handler of a door works with, wired by ``hub.app``."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeAlias, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from hub.delivery.wakeup import Bells
+from hub.doors.access import Principal
+from hub.intake.batch import Job, Outcome, Token
+from hub.intake.meter import RefusalMeter
+from hub.intake.offload import Offload
+from hub.intake.recorder import Recorded, Recorder
+from hub.ledger.queries import Queries
+from hub.settings import Settings
+from schemas import jsontext
+from schemas.note import Vkey
+from schemas.refusal import Refused
+
+T = TypeVar("T")
+
+
+class Service(msgspec.Struct, frozen=True):
+    """The parts of the hub that a door needs."""
+
+    settings: Settings
+    vkey: Vkey
+    recorder: Recorder
+    queries: Queries
+    bells: Bells
+    offload: Offload
+    meter: RefusalMeter
+    clock: Callable[[], datetime]
+    random_bytes: Callable[[int], bytes]
+    version: str
+    instance: str
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """The names under which a participant's token may address this hub."""
+        return frozenset({self.settings.origin, self.settings.url.rstrip("/")})
+
+    async def change(self, job: Job) -> Outcome:
+        """Record a job whose refusal is an error.
+
+        Raises:
+            Refused: the job was refused.
+        """
+        recorded: Recorded = await self.recorder.record(job)
+        if recorded.outcome.refused is not None:
+            raise recorded.outcome.refused
+        return recorded.outcome
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One request: who asks, and the one-time token it came with."""
+
+    request: web.Request
+    principal: Principal
+    token: Token | None
+
+
+Handler: TypeAlias = Callable[[Service, Asked], Awaitable[web.StreamResponse]]
+
+
+def answer(value: object, status: int = 200) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=jsontext.encode(value), status=status, content_type="application/json")
+
+
+async def body(asked: Asked, into: type[T]) -> T:
+    """The JSON body of a request as a struct.
+
+    Raises:
+        Refused: it is not of that form; an empty body counts as an empty object.
+    """
+    raw = await asked.request.read()
+    return jsontext.decode(raw or b"{}", into)
+
+
+def query(asked: Asked, into: type[T]) -> T:
+    """The query parameters of a request as a struct; unknown and repeated ones are refused."""
+    values = asked.request.query
+    pairs: dict[str, jsontext.Json] = {}
+    for name, value in values.items():
+        if name in pairs:
+            raise Refused("bad-request", f"The parameter {name} stands twice.")
+        pairs[name] = value
+    try:
+        return msgspec.convert(pairs, into, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused("bad-request", f"{error}.") from None

@@ -1,0 +1,55 @@
+"""The log as C2SP tlog-tiles: a checkpoint, hash tiles and entry bundles, for anyone's tools.
+
+Partial tiles are cut from the stored rows, so that every size ever signed is served. A width that
+is not there yet is not found: no hash is seen before the checkpoint that covers it is committed.
+"""
+
+import gzip
+
+from aiohttp import web
+
+from hub.doors.service import Asked, Service
+from schemas import merkle
+from schemas.refusal import Refused
+
+_IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+_MUTABLE = {"Cache-Control": "no-cache"}
+
+
+async def checkpoint(hub: Service, asked: Asked) -> web.Response:
+    """``GET /log/checkpoint``: the last signed checkpoint."""
+    note = await hub.queries.checkpoint()
+    if note is None:
+        raise Refused("not-found", "The log is empty.")
+    return web.Response(body=note, content_type="text/plain", charset="utf-8", headers=_MUTABLE)
+
+
+async def tile(hub: Service, asked: Asked) -> web.Response:
+    """``GET /log/tile/<L>/<N>[.p/<W>]`` and ``/log/tile/entries/<N>[.p/<W>]``."""
+    try:
+        level, n, width = merkle.parse_tile_path(asked.request.match_info["tile"])
+    except ValueError as error:
+        raise Refused("not-found", str(error)) from None
+    start = n * merkle.TILE_WIDTH
+    if level == "entries":
+        entries = await hub.queries.entries(start, start + width)
+        if len(entries) < width:
+            raise Refused("not-found", "The log has no such entries yet.")
+        bundle = merkle.encode_bundle(entries)
+        return _compressed(asked, bundle)
+    hashes = await hub.queries.tile(level, n)
+    if hashes is None or len(hashes) < width * merkle.HASH_SIZE:
+        raise Refused("not-found", "The log has no such tile yet.")
+    return web.Response(
+        body=hashes[: width * merkle.HASH_SIZE],
+        content_type="application/octet-stream",
+        headers=_IMMUTABLE,
+    )
+
+
+def _compressed(asked: Asked, bundle: bytes) -> web.Response:
+    headers = {**_IMMUTABLE, "Vary": "Accept-Encoding"}
+    if "gzip" in asked.request.headers.get("Accept-Encoding", ""):
+        bundle = gzip.compress(bundle, compresslevel=5, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=bundle, content_type="application/octet-stream", headers=headers)

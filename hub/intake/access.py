@@ -1,0 +1,85 @@
+"""The jobs about accounts, and about what the hub notes by itself. Pure."""
+
+from hub.intake.batch import Batch, Needs, Outcome
+from hub.ledger.sequence import Draft
+from schemas import entry as entries
+from schemas import jsontext
+
+
+class CreateToken:
+    """A new access token for an operator, auditor or reader; only its hash is kept."""
+
+    token = None
+
+    def __init__(self, digest: str, account: str, scopes: tuple[str, ...], by: str) -> None:
+        """Keep the hash of the token, whose it is, and who made it."""
+        self._digest = digest
+        self._account = account
+        self._scopes = scopes
+        self._by = by
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Record the token."""
+        private = jsontext.encode({"scopes": self._scopes})
+        index = batch.append(
+            Draft("operator.token_created", self._by, self._account, private=private)
+        )
+        batch.write(
+            "access_token",
+            hash=self._digest,
+            account=self._account,
+            scopes=" ".join(self._scopes),
+            created=batch.time,
+        )
+        return Outcome(index)
+
+
+class RevokeTokens:
+    """All access tokens of an account end."""
+
+    token = None
+
+    def __init__(self, account: str, by: str) -> None:
+        """Whose tokens, and who ends them."""
+        self._account = account
+        self._by = by
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Record the end of the tokens."""
+        index = batch.append(Draft("operator.token_revoked", self._by, self._account))
+        batch.write("revoke_tokens", revoked_account=self._account, time=batch.time)
+        return Outcome(index)
+
+
+class ExpireDeliveries:
+    """A message's time is over before some recipients fetched it."""
+
+    token = None
+
+    def __init__(self, message_id: str, recipients: tuple[str, ...]) -> None:
+        """The message and the recipients that did not have it yet."""
+        self._message_id = message_id
+        self._recipients = recipients
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Record whom it did not reach."""
+        index = batch.append(
+            Draft(
+                entries.DELIVERY_EXPIRED,
+                entries.HUB,
+                self._message_id,
+                private=jsontext.encode({"recipients": self._recipients}),
+            )
+        )
+        for recipient in self._recipients:
+            batch.write("expired", recipient=recipient, expired_id=self._message_id)
+        return Outcome(index)

@@ -1,0 +1,125 @@
+"""The job of one delivery receipt: it must match what was delivered, item by item. Pure."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from hub.intake.batch import Batch, Delivery, Needs, Outcome, Token
+from hub.ledger.sequence import Draft
+from schemas import entry as entries
+from schemas import receipt, signature
+from schemas.directory import Directory
+from schemas.encoding import b64url
+from schemas.receipt import Item, Receipt
+from schemas.refusal import Refused
+
+# (state of the delivery, status in the receipt) -> state after; what is missing changes nothing
+STATES: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("waiting", "received"): "received",
+        ("waiting", "read"): "read",
+        ("waiting", "refused"): "refused",
+        ("expired", "received"): "received",
+        ("expired", "read"): "read",
+        ("refused", "received"): "received",
+        ("refused", "read"): "read",
+        ("received", "read"): "read",
+    }
+)
+
+
+class OpenedReceipt:
+    """A receipt whose signature holds for a key of its receiver."""
+
+    def __init__(self, raw: bytes, directory: Directory) -> None:
+        """Read and verify it.
+
+        Raises:
+            Refused: with the first thing that is wrong.
+        """
+        jws, self.receipt = receipt.parse(raw)
+        self.raw = raw
+        self.kid = jws.signatures[0].kid
+        if len(jws.signatures) != 1:
+            raise Refused("bad-receipt", "A receipt has one signature, the receiver's.")
+        signature.verify(jws, lambda kid: directory.key(kid).public)
+
+
+class ReceiptSubmission:
+    """One receipt of an authenticated participant."""
+
+    def __init__(self, opened: OpenedReceipt, identity: str, token: Token | None) -> None:
+        """Keep what the door found."""
+        self.token = token
+        self._opened = opened
+        self._identity = identity
+
+    @property
+    def _receipt(self) -> Receipt:
+        return self._opened.receipt
+
+    def needs(self, needs: Needs) -> None:
+        """The deliveries at the receipt's positions."""
+        positions = needs.deliveries.setdefault(self._identity, set())
+        positions.update(item[2] for item in self._receipt.items)
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Record the receipt; one that says nothing new is answered with the first that said it."""
+        batch.use(self.token)
+        if self._receipt.receiver != self._identity:
+            raise Refused("sender-mismatch", f"The receipt is {self._receipt.receiver}'s.")
+        key = batch.directory.valid_key(self._opened.kid, batch.index, batch.time)
+        if key.member != self._identity:
+            raise Refused("unknown-key", "The receipt is signed with another's key.")
+        matched = [self._match(batch, item) for item in self._receipt.items]
+        senders = {delivery.sender for delivery in matched}
+        if len(senders) != 1:
+            raise Refused("bad-receipt", "All messages of one receipt have one sender.")
+        news = [
+            (item, delivery)
+            for item, delivery in zip(self._receipt.items, matched, strict=True)
+            if (delivery.state, item[3]) in STATES
+        ]
+        if not news:
+            return Outcome(matched[0].receipt_index, new=False)
+        return self._record(batch, senders.pop(), news)
+
+    def _match(self, batch: Batch, item: Item) -> Delivery:
+        message_id, entry_hash, position, _, _ = item
+        delivery = batch.facts.deliveries.get((self._identity, position))
+        if (
+            delivery is None
+            or delivery.message_id != message_id
+            or b64url(delivery.entry_hash) != entry_hash
+        ):
+            raise Refused(
+                "bad-receipt", f"Position {position} was not delivered as the receipt says."
+            )
+        return delivery
+
+    def _record(self, batch: Batch, sender: str, news: list[tuple[Item, Delivery]]) -> Outcome:
+        index = batch.append(
+            Draft(entries.RECEIPTS_RECORDED, self._identity, private=self._opened.raw)
+        )
+        batch.write(
+            "receipt",
+            idx=index,
+            digest=entries.digest(self._opened.raw),
+            receiver=self._identity,
+            sender=sender,
+        )
+        batch.touched.add(sender)
+        for (_, _, position, status, reason), delivery in news:
+            state = STATES[delivery.state, status]
+            batch.write(
+                "receipted",
+                recipient=self._identity,
+                at=position,
+                new_state=state,
+                index=index,
+                time=batch.time,
+                why=reason,
+            )
+            batch.facts.deliveries[self._identity, position] = Delivery(
+                delivery.message_id, delivery.sender, delivery.entry_hash, state, index
+            )
+        return Outcome(index)

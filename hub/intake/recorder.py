@@ -1,0 +1,202 @@
+"""The recording loop: jobs are gathered and committed together (group commit).
+
+Nobody is told "accepted" before the commit. A crash before it: nothing was promised, and the sender
+sends again. A crash after it, before the answer: the sender sends again and gets the first
+acceptance, since the message's id is known. If the commit fails (a full disk), the batch is dropped
+whole, every job is answered with a refusal to be tried again, and the state before still holds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from hub.intake.batch import Batch, Job, Loaded, Needs, Outcome, State
+from hub.intake.offload import Offload
+from hub.ledger import sequence
+from hub.ledger.sequence import Appended, LogKey
+from schemas.acceptance import Acceptance
+from schemas.refusal import Refused
+
+MAX_BATCH = 256
+"""Jobs in one commit: enough to share the disk's sync, few enough to answer within a blink."""
+
+MAX_WAITING = 2_048
+"""Jobs waiting for their turn; beyond it a door answers "busy" instead of taking more memory."""
+
+log = structlog.get_logger("hub.recorder")
+
+
+class StorageError(Exception):
+    """The store did not take the transaction; nothing of it is written."""
+
+
+class Transaction(Protocol):
+    """One writing transaction, which holds the lock on the head of the log."""
+
+    async def size(self) -> int:
+        """The size of the log."""
+        ...
+
+    async def state(self) -> State:
+        """The whole state as stored."""
+        ...
+
+    async def facts(self, needs: Needs, now: datetime) -> Loaded:
+        """What the jobs asked for."""
+        ...
+
+    async def write(self, batch: Batch, appended: Appended | None) -> None:
+        """Write a batch; it counts when the transaction has ended without an error."""
+        ...
+
+
+class Journal(Protocol):
+    """Where the log and everything derived from it is written."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin; commit at the end of the block, or raise ``StorageError`` and leave no trace."""
+        ...
+
+
+class Recorded:
+    """A job's outcome; ``acceptance`` is there when it appended an entry with a private part."""
+
+    def __init__(self, outcome: Outcome, acceptance: Acceptance | None) -> None:
+        """Keep both."""
+        self.outcome = outcome
+        self.acceptance = acceptance
+
+
+class Recorder:
+    """The one writer of the log in this process."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        key: LogKey,
+        state: State,
+        offload: Offload,
+        clock: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes],
+        on_commit: Callable[[frozenset[str]], None],
+    ) -> None:
+        """Take over a state that was just loaded.
+
+        Args:
+            journal: where to write.
+            key: signs the checkpoints.
+            state: what the journal holds.
+            offload: where hashing and signing happen.
+            clock: gives the time of a batch.
+            random_bytes: gives the salts.
+            on_commit: is told after each commit whose inbox or receipts have something new.
+        """
+        self.state = state
+        self.failing: str | None = None
+        self._journal = journal
+        self._key = key
+        self._offload = offload
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._on_commit = on_commit
+        self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Recorded]]] = asyncio.Queue(
+            MAX_WAITING
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for their turn."""
+        return self._queue.qsize()
+
+    async def record(self, job: Job) -> Recorded:
+        """Have a job decided and committed; returns after the commit.
+
+        Raises:
+            Refused: the job was refused without a record, or ``busy`` / ``storage``.
+        """
+        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((job, future))
+        except asyncio.QueueFull:
+            raise Refused("busy", "Too many requests are waiting; try again soon.") from None
+        return await future
+
+    async def run(self) -> None:
+        """Commit batches until cancelled; what waits then is refused as ``busy``."""
+        try:
+            while True:
+                taken = [await self._queue.get()]
+                while len(taken) < MAX_BATCH and not self._queue.empty():
+                    taken.append(self._queue.get_nowait())
+                await self._commit(taken)
+        finally:
+            while not self._queue.empty():
+                _, future = self._queue.get_nowait()
+                _fail(future, Refused("busy", "The hub is stopping; try again soon."))
+
+    async def _commit(self, taken: list[tuple[Job, asyncio.Future[Recorded]]]) -> None:
+        jobs = [job for job, _ in taken]
+        try:
+            batch, outcomes, appended = await self._transact(jobs)
+        except Exception as error:
+            # Rolled back: nothing of the batch is written, and nothing was promised. The loop
+            # outlives any one batch.
+            self.failing = str(error)
+            log.exception("store.failed", jobs=len(jobs))
+            for _, future in taken:
+                _fail(future, Refused("storage", "Nothing was stored; try again in a minute."))
+            return
+        self.failing = None
+        if appended is not None:
+            self.state = batch.state(appended.tree)
+        self._on_commit(frozenset(batch.touched))
+        for (_, future), outcome in zip(taken, outcomes, strict=True):
+            self._answer(future, outcome, appended)
+
+    async def _transact(self, jobs: list[Job]) -> tuple[Batch, list[Outcome], Appended | None]:
+        now = self._clock()
+        async with self._journal.transaction() as transaction:
+            if await transaction.size() != self.state.tree.size:
+                # Another hub on the same log has appended since our last commit.
+                self.state = await transaction.state()
+            needs = Needs()
+            for job in jobs:
+                if job.token is not None:
+                    needs.tokens.add(job.token.jti)
+                job.needs(needs)
+            loaded = await transaction.facts(needs, now)
+            # A job appends one entry at most.
+            batch = Batch(self.state, loaded, now, self._random_bytes(32 * len(jobs)))
+            outcomes = [_decide(job, batch) for job in jobs]
+            appended = None
+            if batch.entries:
+                appended = await self._offload.run(
+                    lambda: sequence.append(self.state.tree, batch.entries, self._key)
+                )
+            await transaction.write(batch, appended)
+        return batch, outcomes, appended
+
+    def _answer(
+        self, future: asyncio.Future[Recorded], outcome: Outcome, appended: Appended | None
+    ) -> None:
+        acceptance = None
+        if appended is not None and outcome.index is not None:
+            acceptance = appended.acceptances.get(outcome.index)
+        if not future.done():
+            future.set_result(Recorded(outcome, acceptance))
+
+
+def _decide(job: Job, batch: Batch) -> Outcome:
+    try:
+        return job.decide(batch)
+    except Refused as refusal:
+        return Outcome(refused=refusal)
+
+
+def _fail(future: asyncio.Future[Recorded], refusal: Refused) -> None:
+    if not future.done():
+        future.set_exception(refusal)

@@ -1,0 +1,1 @@
+"""The ledger: the audit log as a Merkle tree. ``sequence`` appends (pure); ``reader`` answers."""

@@ -1,0 +1,148 @@
+"""What can be asked of the store, as a port: the doors ask it, ``hub.store.queries`` answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from hub.intake.batch import JoinRequest, State
+from schemas import merkle
+from schemas.acceptance import Acceptance
+
+
+class InboxItem(msgspec.Struct, frozen=True):
+    """One position of an inbox; without an envelope it is a tombstone."""
+
+    position: int
+    acceptance: Acceptance
+    envelope: bytes | None
+    tombstone: str | None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A log entry as an operator sees it: its bytes, and its private part where it still exists."""
+
+    index: int
+    raw: bytes
+    private: bytes | None
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """What an operator searches for; everything given must hold."""
+
+    type: str | None = None
+    actor: str | None = None
+    subject: str | None = None
+    member: str | None = None
+    kind: str | None = None
+    marking: str | None = None
+    thread: str | None = None
+    since: str | None = None
+    until: str | None = None
+    after: int = -1
+    limit: int = 50
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """What the store knows of one message."""
+
+    id: str
+    index: int
+    sender: str
+    kind: str
+    marking: str
+    envelope: bytes
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """What became of one copy of a message."""
+
+    recipient: str
+    position: int
+    state: str
+    receipt_index: int | None
+    receipt_time: str | None
+    reason: str | None
+
+
+class AccessToken(msgspec.Struct, frozen=True):
+    """An access token's account and scopes."""
+
+    account: str
+    scopes: tuple[str, ...]
+    created: str
+    revoked: str | None
+
+
+class Queries(Protocol):
+    """All reading of the hub. Each call sees one consistent snapshot."""
+
+    async def state(self) -> State:
+        """The state as stored."""
+        ...
+
+    async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
+        """The next items of an inbox, in order of position."""
+        ...
+
+    async def receipts(
+        self, sender: str, after: int, limit: int
+    ) -> Sequence[tuple[int, Acceptance]]:
+        """The receipts for a sender's messages, by log index."""
+        ...
+
+    async def acceptance(self, index: int) -> Acceptance | None:
+        """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
+        ...
+
+    async def message(self, message_id: str) -> MessageRow | None:
+        """One message."""
+        ...
+
+    async def deliveries(self, message_id: str) -> Sequence[DeliveryRow]:
+        """What became of every copy of a message."""
+        ...
+
+    async def events(self, wanted: EventFilter) -> Sequence[Event]:
+        """Log entries that match, by index."""
+        ...
+
+    async def events_of_message(self, message_id: str) -> Sequence[Event]:
+        """Every entry about one message, receipts included."""
+        ...
+
+    async def checkpoint(self) -> bytes | None:
+        """The last signed checkpoint; None for an empty log."""
+        ...
+
+    async def tile(self, level: int, n: int) -> bytes | None:
+        """The stored hashes of one tile."""
+        ...
+
+    async def tiles(self, wanted: frozenset[merkle.Tile]) -> Mapping[merkle.Tile, bytes]:
+        """Several tiles at once."""
+        ...
+
+    async def entries(self, start: int, end: int) -> Sequence[bytes]:
+        """The bytes of the entries ``start`` to ``end`` (exclusive)."""
+        ...
+
+    async def join_request(self, code: str) -> JoinRequest | None:
+        """The open invitation of a code, with the request made with it."""
+        ...
+
+    async def access_token(self, digest: str) -> AccessToken | None:
+        """The access token with this hash, revoked or not."""
+        ...
+
+    async def access_tokens(self) -> Sequence[AccessToken]:
+        """All access tokens, without their hashes."""
+        ...
+
+    async def due_to_expire(self, now: str) -> Mapping[str, tuple[str, ...]]:
+        """Messages whose time is over, with the recipients that do not have them."""
+        ...
+
+    async def waiting(self) -> Mapping[str, int]:
+        """Copies without a receipt, for each recipient."""
+        ...

@@ -1,0 +1,203 @@
+"""Settings: one TOML file becomes one struct; the environment overrides, secrets also from files.
+
+``NHRI_<SECTION>_<FIELD>`` overrides a field (``NHRI_HTTP_PORT=8081``), and
+``NHRI_<SECTION>_<FIELD>_FILE`` names a file to read it from.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.note import Vkey, ed25519_vkey
+
+_SOCKET_PATH_LIMIT = 100  # bytes; sun_path has 108 on Linux and 104 on macOS
+
+
+class StartError(Exception):
+    """The hub cannot start; the text is one sentence that says what to do."""
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP door. ``url`` is how the others reach it, through whatever stands before it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    url: str = ""
+
+
+class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The database: ``sqlite:///hub.sqlite`` (relative to the settings file)."""
+
+    url: str = "sqlite:///hub.sqlite"
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log's private key, a PKCS#8 PEM file."""
+
+    key: str = "log.pem"
+
+
+class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one participant may send; refusals beyond the limit are only counted."""
+
+    messages_per_hour: int = 2_000
+    refusals_per_minute: int = 30
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. ``name`` is the host name; ``<name>/log`` is the log's origin for ever."""
+
+    name: str
+    http: Http = Http()
+    store: Store = Store()
+    log: Log = Log()
+    quota: Quota = Quota()
+    folder: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The log's origin and key name."""
+        return f"{self.name}/log"
+
+    @property
+    def url(self) -> str:
+        """The public address of the HTTP door."""
+        return self.http.url or f"http://{self.http.host}:{self.http.port}"
+
+    @property
+    def socket(self) -> Path:
+        """The operators' Unix socket; in a short private folder if the path is too long."""
+        path = Path(self.folder) / "hub.sock"
+        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+            return path
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"nhri-{os.getuid()}" / f"{digest}.sock"
+
+    @property
+    def log_key_path(self) -> Path:
+        """The file of the log's private key."""
+        return Path(self.folder) / self.log.key
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        StartError: the file is missing or wrong; the sentence names the field.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise StartError(f"There is no settings file {path}; make one: nhri-hub init.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise StartError(f"The settings file {path} cannot be read: {error}.") from None
+    _override(values, os.environ if environment is None else environment)
+    values["folder"] = str(path.resolve().parent)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise StartError(f"The settings in {path} are not right: {error}.") from None
+
+
+def _override(values: dict[str, object], environment: Mapping[str, str]) -> None:
+    for section, kind in (("http", Http), ("store", Store), ("log", Log), ("quota", Quota)):
+        for field in msgspec.structs.fields(kind):
+            variable = f"NHRI_{section}_{field.name}".upper()
+            value = environment.get(variable)
+            if f"{variable}_FILE" in environment:
+                value = Path(environment[f"{variable}_FILE"]).read_text("utf-8").strip()
+            if value is not None:
+                table = values.setdefault(section, {})
+                if isinstance(table, dict):
+                    table[field.name] = value
+    if "NHRI_NAME" in environment:
+        values["name"] = environment["NHRI_NAME"]
+
+
+def log_key(settings: Settings) -> Ed25519PrivateKey:
+    """The log's private key.
+
+    Raises:
+        StartError: the file is missing, readable by others, or no Ed25519 key.
+    """
+    path = settings.log_key_path
+    try:
+        raw = path.read_bytes()
+        mode = path.stat().st_mode & 0o077
+    except OSError as error:
+        raise StartError(f"The log key {path} cannot be read: {error.strerror}.") from None
+    if mode:
+        raise StartError(f"The log key {path} can be read by others; run chmod 600 {path}.")
+    try:
+        key = serialization.load_pem_private_key(raw, None)
+    except (ValueError, TypeError):
+        raise StartError(f"The log key {path} is not an unencrypted PEM key.") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise StartError(f"The log key {path} is not an Ed25519 key.")
+    return key
+
+
+def log_vkey(settings: Settings) -> Vkey:
+    """The log's verifier key, which everybody may know."""
+    return ed25519_vkey(settings.origin, log_key(settings).public_key().public_bytes_raw())
+
+
+def initialise(folder: Path, name: str, port: int = 8080, host: str = "127.0.0.1") -> Path:
+    """Make ``hub.toml`` and the log key in a folder; neither is ever overwritten.
+
+    Raises:
+        StartError: one of the files is there already, or the folder cannot be written.
+    """
+    path = folder / "hub.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        _write_new(folder / "log.pem", pem, 0o600)
+        _write_new(path, _TEMPLATE.format(name=name, host=host, port=port).encode(), 0o644)
+    except FileExistsError as error:
+        raise StartError(f"{error.filename} is there already; choose an empty folder.") from None
+    except OSError as error:
+        raise StartError(f"{error.filename} cannot be written: {error.strerror}.") from None
+    return path
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with contextlib.closing(os.fdopen(descriptor, "wb")) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+_TEMPLATE = """\
+# The hub's host name. The log's origin is made of it; it is never changed.
+name = "{name}"
+
+[http]
+host = "{host}"
+port = {port}
+# url = "https://{name}"      # how others reach the hub, where a proxy stands before it
+
+[store]
+url = "sqlite:///hub.sqlite"
+
+[log]
+key = "log.pem"
+
+[quota]
+messages_per_hour = 2000
+refusals_per_minute = 30
+"""

@@ -1,0 +1,148 @@
+"""Reading what the jobs of a batch have to know: a few queries for any number of jobs."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.intake.admission import Known, Notice, Opened
+from hub.intake.batch import Delivery, JoinRequest, Loaded, Needs
+from hub.intake.submission import notice_of
+from hub.store import tables
+from schemas import merkle, message, signature
+from schemas.joint_action import Answer
+
+_CHUNK = 900
+"""Bound variables in one statement; SQLite's oldest limit is 999."""
+
+T = TypeVar("T")
+
+
+def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(sorted(values))  # type: ignore[type-var]
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk
+
+
+async def load(connection: AsyncConnection, needs: Needs, now: datetime) -> Loaded:
+    """Read all facts that the jobs asked for."""
+    return Loaded(
+        messages=await _messages(connection, needs.messages),
+        notices={
+            notice_id: notice
+            for notice_id in sorted(needs.notices)
+            if (notice := await _notice(connection, notice_id)) is not None
+        },
+        tokens=await _tokens(connection, needs.tokens),
+        sent=await _sent(connection, needs.senders, now),
+        deliveries=await _deliveries(connection, needs.deliveries),
+        joins=await _joins(connection, needs.joins),
+    )
+
+
+async def _messages(connection: AsyncConnection, ids: set[str]) -> dict[str, Known]:
+    table = tables.messages.c
+    found: dict[str, Known] = {}
+    for chunk in _chunks(ids):
+        query = select(table.id, table.idx, table.sender, table.payload_digest).where(
+            table.id.in_(chunk)
+        )
+        for row in await connection.execute(query):
+            found[row.id] = Known(row.idx, row.sender, row.payload_digest)
+    return found
+
+
+async def _notice(connection: AsyncConnection, notice_id: str) -> Notice | None:
+    table = tables.messages.c
+    query = select(table.envelope).where(
+        table.id == notice_id, table.kind.startswith("joint_action_notice.")
+    )
+    raw = (await connection.execute(query)).scalar_one_or_none()
+    if raw is None:
+        return None
+    jws = signature.parse(raw, signature.MESSAGE_TYPE)
+    opened = Opened(raw, jws, message.parse(jws.payload))
+    delivery = tables.deliveries.c
+    recipients = await connection.execute(
+        select(delivery.recipient).where(delivery.message_id == notice_id)
+    )
+    notice = notice_of(opened, frozenset(row.recipient for row in recipients))
+    answers = await connection.execute(
+        select(tables.answers).where(tables.answers.c.notice == notice_id)
+    )
+    return Notice(
+        notice.sender,
+        notice.payload,
+        notice.audience,
+        notice.content,
+        notice.recipients,
+        [Answer(a.idx, a.time, a.member, a.answer, a.message_id) for a in answers],
+    )
+
+
+async def _tokens(connection: AsyncConnection, tokens: set[str]) -> set[str]:
+    found: set[str] = set()
+    for chunk in _chunks(tokens):
+        query = select(tables.used_tokens.c.jti).where(tables.used_tokens.c.jti.in_(chunk))
+        found.update(row.jti for row in await connection.execute(query))
+    return found
+
+
+async def _sent(connection: AsyncConnection, senders: set[str], now: datetime) -> dict[str, int]:
+    table = tables.sent_counts.c
+    an_hour_ago = int(now.timestamp()) // 60 - 60
+    query = (
+        select(table.sender, func.sum(table.count).label("total"))
+        .where(table.sender.in_(sorted(senders)), table.minute > an_hour_ago)
+        .group_by(table.sender)
+    )
+    if not senders:
+        return {}
+    return {row.sender: int(row.total) for row in await connection.execute(query)}
+
+
+async def _deliveries(
+    connection: AsyncConnection, wanted: dict[str, set[int]]
+) -> dict[tuple[str, int], Delivery]:
+    delivery, sent, entry = tables.deliveries.c, tables.messages.c, tables.log_entries.c
+    found: dict[tuple[str, int], Delivery] = {}
+    for recipient, positions in wanted.items():
+        for chunk in _chunks(positions):
+            query = (
+                select(
+                    delivery.position,
+                    delivery.message_id,
+                    delivery.state,
+                    delivery.receipt_idx,
+                    sent.sender,
+                    entry.entry,
+                )
+                .join(tables.messages, sent.id == delivery.message_id)
+                .join(tables.log_entries, entry.idx == sent.idx)
+                .where(delivery.recipient == recipient, delivery.position.in_(chunk))
+            )
+            for row in await connection.execute(query):
+                found[recipient, row.position] = Delivery(
+                    row.message_id,
+                    row.sender,
+                    merkle.leaf_hash(row.entry),
+                    row.state,
+                    row.receipt_idx,
+                )
+    return found
+
+
+async def _joins(connection: AsyncConnection, codes: set[str]) -> dict[str, JoinRequest]:
+    table = tables.join_requests
+    if not codes:
+        return {}
+    rows = await connection.execute(select(table).where(table.c.code.in_(sorted(codes))))
+    return {
+        row.code: JoinRequest(
+            row.invitation, row.expires, row.kid, row.fingerprint, row.statement, row.received
+        )
+        for row in rows
+    }

@@ -1,0 +1,330 @@
+"""The answers to ``hub.ledger.queries``: every SELECT of the hub outside the recording loop."""
+
+import bisect
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.intake.batch import JoinRequest, State
+from hub.ledger import sequence
+from hub.ledger.queries import (
+    AccessToken,
+    DeliveryRow,
+    Event,
+    EventFilter,
+    InboxItem,
+    MessageRow,
+)
+from hub.ledger.sequence import Sequenced
+from hub.store import journal, tables
+from hub.store.database import Database
+from schemas import entry as entries
+from schemas import merkle
+from schemas.acceptance import Acceptance
+
+_entry = tables.log_entries
+_private = tables.log_private
+_message = tables.messages
+_delivery = tables.deliveries
+
+_EXPIRED = "expired"
+
+
+class Queries:
+    """Reads a database; the adapter behind the port of this name."""
+
+    def __init__(self, database: Database) -> None:
+        """Read this database."""
+        self._database = database
+
+    async def state(self) -> State:
+        """The state as stored."""
+        async with self._database.read() as connection:
+            return await journal.load_state(connection)
+
+    async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
+        """The next items of an inbox, in order of position."""
+        query = (
+            select(
+                _delivery.c.position,
+                _delivery.c.state,
+                _message.c.idx,
+                _message.c.expires,
+                _message.c.envelope,
+            )
+            .join(_message, _message.c.id == _delivery.c.message_id)
+            .where(_delivery.c.recipient == code, _delivery.c.position > after)
+            .order_by(_delivery.c.position)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+            acceptances = await _acceptances(connection, [row.idx for row in rows])
+        items = []
+        for row in rows:
+            over = row.state == _EXPIRED or (
+                row.state == "waiting" and row.expires is not None and row.expires <= now
+            )
+            items.append(
+                InboxItem(
+                    row.position,
+                    acceptances[row.idx],
+                    None if over else row.envelope,
+                    _EXPIRED if over else None,
+                )
+            )
+        return items
+
+    async def receipts(
+        self, sender: str, after: int, limit: int
+    ) -> Sequence[tuple[int, Acceptance]]:
+        """The receipts for a sender's messages, by log index."""
+        table = tables.receipts.c
+        query = (
+            select(table.idx)
+            .where(table.sender == sender, table.idx > after)
+            .order_by(table.idx)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            indices = list((await connection.execute(query)).scalars())
+            acceptances = await _acceptances(connection, indices)
+        return [(index, acceptances[index]) for index in indices]
+
+    async def acceptance(self, index: int) -> Acceptance | None:
+        """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
+        async with self._database.read() as connection:
+            return (await _acceptances(connection, [index])).get(index)
+
+    async def message(self, message_id: str) -> MessageRow | None:
+        """One message."""
+        query = select(_message).where(_message.c.id == message_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return MessageRow(row.id, row.idx, row.sender, row.kind, row.marking, row.envelope)
+
+    async def deliveries(self, message_id: str) -> Sequence[DeliveryRow]:
+        """What became of every copy of a message."""
+        query = (
+            select(_delivery)
+            .where(_delivery.c.message_id == message_id)
+            .order_by(_delivery.c.recipient)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            DeliveryRow(
+                row.recipient,
+                row.position,
+                row.state,
+                row.receipt_idx,
+                row.receipt_time,
+                row.reason,
+            )
+            for row in rows
+        ]
+
+    async def events(self, wanted: EventFilter) -> Sequence[Event]:
+        """Log entries that match, by index."""
+        query = (
+            select(_entry.c.idx, _entry.c.entry, _private.c.private)
+            .outerjoin(_private, _private.c.idx == _entry.c.idx)
+            .outerjoin(_message, _message.c.idx == _entry.c.idx)
+            .where(_entry.c.idx > wanted.after, *_conditions(wanted))
+            .order_by(_entry.c.idx)
+            .limit(wanted.limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [Event(row.idx, row.entry, row.private) for row in rows]
+
+    async def events_of_message(self, message_id: str) -> Sequence[Event]:
+        """Every entry about one message, receipts included."""
+        receipted = (
+            select(_delivery.c.receipt_idx)
+            .where(_delivery.c.message_id == message_id, _delivery.c.receipt_idx.is_not(None))
+            .scalar_subquery()
+        )
+        query = (
+            select(_entry.c.idx, _entry.c.entry, _private.c.private)
+            .outerjoin(_private, _private.c.idx == _entry.c.idx)
+            .where(or_(_entry.c.subject == message_id, _entry.c.idx.in_(receipted)))
+            .order_by(_entry.c.idx)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [Event(row.idx, row.entry, row.private) for row in rows]
+
+    async def checkpoint(self) -> bytes | None:
+        """The last signed checkpoint; None for an empty log."""
+        table = tables.checkpoints.c
+        query = select(table.note).order_by(table.size.desc()).limit(1)
+        async with self._database.read() as connection:
+            note: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+        return note
+
+    async def tile(self, level: int, n: int) -> bytes | None:
+        """The stored hashes of one tile."""
+        return (await self.tiles(frozenset({(level, n)}))).get((level, n))
+
+    async def tiles(self, wanted: frozenset[merkle.Tile]) -> Mapping[merkle.Tile, bytes]:
+        """Several tiles at once."""
+        async with self._database.read() as connection:
+            return await _tiles(connection, wanted)
+
+    async def entries(self, start: int, end: int) -> Sequence[bytes]:
+        """The bytes of the entries ``start`` to ``end`` (exclusive)."""
+        query = (
+            select(_entry.c.entry)
+            .where(_entry.c.idx >= start, _entry.c.idx < end)
+            .order_by(_entry.c.idx)
+        )
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def join_request(self, code: str) -> JoinRequest | None:
+        """The open invitation of a code, with the request made with it."""
+        table = tables.join_requests
+        async with self._database.read() as connection:
+            query = select(table).where(table.c.code == code)
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        return JoinRequest(
+            row.invitation, row.expires, row.kid, row.fingerprint, row.statement, row.received
+        )
+
+    async def access_token(self, digest: str) -> AccessToken | None:
+        """The access token with this hash, revoked or not."""
+        found = await self._access_tokens(tables.access_tokens.c.hash == digest)
+        return found[0] if found else None
+
+    async def access_tokens(self) -> Sequence[AccessToken]:
+        """All access tokens, without their hashes."""
+        return await self._access_tokens()
+
+    async def _access_tokens(self, *conditions: ColumnElement[bool]) -> Sequence[AccessToken]:
+        table = tables.access_tokens
+        query = select(table).where(*conditions).order_by(table.c.account, table.c.created)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            AccessToken(row.account, tuple(row.scopes.split()), row.created, row.revoked)
+            for row in rows
+        ]
+
+    async def due_to_expire(self, now: str) -> Mapping[str, tuple[str, ...]]:
+        """Messages whose time is over, with the recipients that do not have them."""
+        query = (
+            select(_delivery.c.message_id, _delivery.c.recipient)
+            .where(_delivery.c.expires <= now, _delivery.c.state == "waiting")
+            .order_by(_delivery.c.message_id, _delivery.c.recipient)
+            .limit(1_000)
+        )
+        due: dict[str, tuple[str, ...]] = {}
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                due[row.message_id] = (*due.get(row.message_id, ()), row.recipient)
+        return due
+
+    async def waiting(self) -> Mapping[str, int]:
+        """Copies without a receipt, for each recipient."""
+        query = (
+            select(_delivery.c.recipient, func.count().label("copies"))
+            .where(_delivery.c.state == "waiting")
+            .group_by(_delivery.c.recipient)
+        )
+        async with self._database.read() as connection:
+            return {row.recipient: row.copies for row in await connection.execute(query)}
+
+
+def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    plain = {
+        _entry.c.type: wanted.type,
+        _entry.c.actor: wanted.actor,
+        _entry.c.subject: wanted.subject,
+        _message.c.kind: wanted.kind,
+        _message.c.marking: wanted.marking,
+        _message.c.thread: wanted.thread,
+    }
+    conditions: list[ColumnElement[bool]] = [
+        column == value for column, value in plain.items() if value is not None
+    ]
+    if wanted.since is not None:
+        conditions.append(_entry.c.time >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(_entry.c.time < wanted.until)
+    if wanted.member is not None:
+        received = select(_delivery.c.message_id).where(_delivery.c.recipient == wanted.member)
+        conditions.append(
+            or_(
+                _entry.c.actor == wanted.member,
+                _entry.c.subject == wanted.member,
+                and_(_message.c.id.is_not(None), _message.c.id.in_(received)),
+            )
+        )
+    return conditions
+
+
+async def _tiles(
+    connection: AsyncConnection, wanted: frozenset[merkle.Tile]
+) -> dict[merkle.Tile, bytes]:
+    table = tables.tiles.c
+    found: dict[merkle.Tile, bytes] = {}
+    ordered = sorted(wanted)
+    for start in range(0, len(ordered), 400):
+        query = select(table.level, table.n, table.hashes).where(
+            tuple_(table.level, table.n).in_(ordered[start : start + 400])
+        )
+        for row in await connection.execute(query):
+            found[row.level, row.n] = row.hashes
+    return found
+
+
+async def _acceptances(
+    connection: AsyncConnection, indices: Sequence[int]
+) -> dict[int, Acceptance]:
+    """The acceptances of entries, each under the checkpoint of the commit that wrote it."""
+    if not indices:
+        return {}
+    query = (
+        select(_entry.c.idx, _entry.c.entry, _private.c.private, _private.c.salt)
+        .join(_private, _private.c.idx == _entry.c.idx)
+        .where(_entry.c.idx.in_(indices))
+    )
+    rows = {row.idx: row for row in await connection.execute(query)}
+    signed = await _checkpoints(connection, min(indices), max(indices))
+    sizes = [size for size, _ in signed]
+    by_size: dict[int, list[int]] = {}
+    for index in sorted(rows):
+        by_size.setdefault(bisect.bisect_right(sizes, index), []).append(index)
+    packed: dict[int, Acceptance] = {}
+    for which, members in by_size.items():
+        size, note = signed[which]
+        wanted = frozenset[merkle.Tile]().union(
+            *(merkle.tiles_for_inclusion(index, size) for index in members)
+        )
+        known = await _tiles(connection, wanted)
+        proofs = merkle.inclusion_proofs(members, size, known)
+        for index, hashes in zip(members, proofs, strict=True):
+            row = rows[index]
+            written = Sequenced(index, entries.decode(row.entry), row.entry, row.private, row.salt)
+            packed[index] = sequence.pack(written, hashes, note)
+    return packed
+
+
+async def _checkpoints(
+    connection: AsyncConnection, first: int, last: int
+) -> list[tuple[int, bytes]]:
+    """The signed checkpoints from the first that covers ``first`` to the first beyond ``last``."""
+    rows = await connection.execute(
+        text(
+            "SELECT size, note FROM checkpoints WHERE size > :first AND size <= "
+            "(SELECT min(size) FROM checkpoints WHERE size > :last) ORDER BY size"
+        ),
+        {"first": first, "last": last},
+    )
+    return [(row.size, row.note) for row in rows]

@@ -1,0 +1,170 @@
+"""The tables. The log is the truth; every other table is derived from it or is not yet in it.
+
+What an attacker who edits one table can do is written beside it; ``nhri-hub audit verify`` and
+every connector notice it.
+"""
+
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+TIME = String(24)
+CODE = String(16)
+ID = String(36)
+
+# Edited rows no longer hash to the tiles, tiles no longer to the signed checkpoint.
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("idx", Integer, primary_key=True, autoincrement=False),
+    Column("type", String(40), nullable=False),
+    Column("time", TIME, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("subject", String(64)),
+    Column("entry", LargeBinary, nullable=False),
+    Index(None, "type", "idx"),
+    Index(None, "actor", "idx"),
+    Index(None, "subject", "idx"),
+)
+
+# Apart from the entries, so that erasing both columns leaves every proof valid.
+log_private = Table(
+    "log_private",
+    metadata,
+    Column("idx", ForeignKey("log_entries.idx"), primary_key=True, autoincrement=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("private", LargeBinary, nullable=False),
+)
+
+# The hashes of one tile, up to 256 of 32 bytes; a partial tile is a prefix of its row.
+tiles = Table(
+    "tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("note", LargeBinary, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("idx", ForeignKey("log_entries.idx"), nullable=False, unique=True),
+    Column("sender", CODE, nullable=False),
+    Column("kind", String(80), nullable=False),
+    Column("marking", String(20), nullable=False),
+    Column("thread", ID),
+    Column("accepted", TIME, nullable=False),
+    Column("expires", TIME),
+    Column("payload_digest", String(43), nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Index(None, "sender", "accepted"),
+    Index(None, "thread"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("recipient", CODE, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("receipt_idx", Integer),
+    Column("receipt_time", TIME),
+    Column("reason", String(500)),
+    Column("expires", TIME),
+    Index(None, "message_id"),
+    Index(None, "expires"),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("idx", ForeignKey("log_entries.idx"), primary_key=True, autoincrement=False),
+    Column("digest", String(43), nullable=False, unique=True),
+    Column("receiver", CODE, nullable=False),
+    Column("sender", CODE, nullable=False),
+    Index(None, "sender", "idx"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("idx", ForeignKey("log_entries.idx"), primary_key=True, autoincrement=False),
+    Column("notice", ID, nullable=False),
+    Column("message_id", ID, nullable=False),
+    Column("time", TIME, nullable=False),
+    Column("member", CODE, nullable=False),
+    Column("answer", String(30), nullable=False),
+    Index(None, "notice"),
+)
+
+# Not in the log: an invitation's secret is only known to who was given the bundle.
+join_requests = Table(
+    "join_requests",
+    metadata,
+    Column("code", CODE, primary_key=True),
+    Column("invitation", String(43), nullable=False),
+    Column("expires", TIME, nullable=False),
+    Column("kid", String(43)),
+    Column("fingerprint", String(30)),
+    Column("statement", LargeBinary),
+    Column("received", TIME),
+)
+
+# What each sender sent in each minute, for the quota.
+sent_counts = Table(
+    "sent_counts",
+    metadata,
+    Column("sender", CODE, primary_key=True),
+    Column("minute", Integer, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+)
+
+used_tokens = Table(
+    "used_tokens",
+    metadata,
+    Column("jti", String(80), primary_key=True),
+    Column("expires", Integer, nullable=False, index=True),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("hash", String(43), primary_key=True),
+    Column("account", String(64), nullable=False, index=True),
+    Column("scopes", String(100), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("revoked", TIME),
+)
+
+# The one row that every writer locks first: the head of the log.
+log_head = Table(
+    "log_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", Integer, nullable=False),
+)

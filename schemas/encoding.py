@@ -1,0 +1,72 @@
+"""The small encodings every format shares: base64url, times, codes, message ids.
+
+DESIGN "Fixed formats": binary in JSON is base64url, unpadded and strict; times are
+``YYYY-MM-DDTHH:MM:SS.mmmZ``; codes are ``[a-z][a-z0-9-]{1,15}``; message ids are UUIDv7.
+"""
+
+import base64
+import re
+from datetime import UTC, datetime, timedelta
+
+CODE_PATTERN = r"^[a-z][a-z0-9-]{1,15}$"
+TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+BASE64URL_PATTERN = r"^[A-Za-z0-9_-]*$"
+
+_TIME = re.compile(TIME_PATTERN)
+_BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
+
+
+def b64url(data: bytes) -> str:
+    """Encode as unpadded base64url (RFC 4648 §5, RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def unb64url(text: str) -> bytes:
+    """Decode unpadded base64url strictly.
+
+    Only the one canonical spelling of some bytes is taken: no padding, no white space, no stray
+    trailing bits. Otherwise two texts would stand for the same signature.
+
+    Raises:
+        ValueError: the text is not the canonical encoding of any bytes.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    if not _BASE64URL.fullmatch(raw) or len(raw) % 4 == 1:
+        raise ValueError("not unpadded base64url")
+    data = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+    if b64url(data) != text:
+        raise ValueError("not canonical base64url: the unused trailing bits are not zero")
+    return data
+
+
+def format_time(moment: datetime) -> str:
+    """Write a moment in the exchange's one time format, cut (not rounded) to milliseconds."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Read ``YYYY-MM-DDTHH:MM:SS.mmmZ``.
+
+    Raises:
+        ValueError: another format, or a moment that does not exist (month 13, second 60).
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError("a time is written YYYY-MM-DDTHH:MM:SS.mmmZ")
+    return datetime.fromisoformat(text)
+
+
+def uuid7(now: datetime, randomness: bytes) -> str:
+    """Build a UUIDv7 (RFC 9562 §5.7) from a moment and 10 random bytes."""
+    if len(randomness) != 10:
+        raise ValueError("a UUIDv7 takes 10 random bytes")
+    milliseconds = (now.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        milliseconds=1
+    )
+    raw = bytearray(milliseconds.to_bytes(6, "big") + randomness)
+    raw[6] = 0x70 | (raw[6] & 0x0F)
+    raw[8] = 0x80 | (raw[8] & 0x3F)
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
