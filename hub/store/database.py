@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from hub.settings import StartError
+from hub.store import postgresql
 from hub.store.migrations import upgrade
 
 APPLICATION_ID = 0x4E485249
@@ -62,8 +63,10 @@ async def open_database(url: str, folder: Path) -> Database:
         StartError: it is not ours, damaged, in use by another hub, or cannot be written.
     """
     parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return Database(*await postgresql.open_engines(parsed), lock=None)
     if parsed.get_backend_name() != "sqlite":
-        raise StartError(f"The store {parsed.get_backend_name()} is not supported by this version.")
+        raise StartError(f"The store {url} is neither sqlite:/// nor postgresql://.")
     path = (folder / (parsed.database or "hub.sqlite")).resolve()
     lock = _lock(path)
     try:

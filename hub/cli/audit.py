@@ -1,0 +1,249 @@
+"""``nhri-hub audit``: who said what to whom, when, who received it, and proof of the answers."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from hub.cli import log_client
+from hub.cli.access import Access
+from hub.cli.command import access_options, asks_hub, config_path, examples
+from hub.cli.outcome import NotSo
+from hub.cli.output import note, print_json, print_table, progress, say
+from hub.cli.timeline import Event, Timeline, print_timeline, what
+from schemas import jsontext
+from schemas.checkpoint import Checkpoint
+from schemas.encoding import b64url, format_time, parse_time
+from schemas.jsontext import Json
+from schemas.note import b64
+
+if TYPE_CHECKING:
+    from hub.cli.client import Hub
+
+PAGE = 500
+"""Events asked for at a time; the hub gives no more."""
+
+LONG_PATIENCE = 3600
+"""Seconds that the hub may take to hash its whole log."""
+
+vkey_option = click.option(
+    "--vkey",
+    metavar="KEY",
+    help="The log's key, as `nhri-hub audit key` or a bundle has it.  [default: from the settings]",
+)
+
+
+class Events(msgspec.Struct, frozen=True):
+    """A page of ``GET /v1/audit/events``; ``next`` is the ``after`` of the following one."""
+
+    events: list[Event]
+    next: int | None = None
+
+
+class Why(msgspec.Struct, frozen=True):
+    """The answer to ``…/why``."""
+
+    sentence: str
+
+
+class OwnCheck(msgspec.Struct, frozen=True):
+    """The hub's check of its own log."""
+
+    ok: bool
+    problems: list[str] = []
+
+
+@click.group()
+def audit() -> None:
+    """Search the log, follow a message, and check that the hub is honest."""
+
+
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A time of the exchange; a mere date is the day's beginning, for --until its end."""
+    if value is None:
+        return None
+    days = timedelta()
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        value += "T00:00:00.000Z"
+        days = timedelta(days=parameter.name == "until")
+    try:
+        return format_time(parse_time(value) + days)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or YYYY-MM-DD.") from None
+
+
+@audit.command(
+    epilog=examples(
+        "nhri-hub audit search --type message.accepted --actor kz --since 2026-01-01",
+        "nhri-hub audit search --member tm --json --limit 5000",
+    )
+)
+@click.option("--type", help="Type of entry, such as message.accepted.")
+@click.option("--actor", metavar="CODE", help="Who did it.")
+@click.option("--subject", metavar="ID", help="Whom or what it is about.")
+@click.option("--member", metavar="CODE", help="Who takes part in it in whatever way.")
+@click.option("--kind", help="Kind of message, such as activity_bulletin.v1.")
+@click.option("--marking", help="Marking of a message, such as TLP:GREEN.")
+@click.option("--thread", metavar="ID", help="Messages of one thread.")
+@click.option(
+    "--since", metavar="TIME", callback=_moment, help="Not before this time or day (UTC)."
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    callback=_moment,
+    help="Before this time, or up to the end of this day (UTC).",
+)
+@click.option("--after", type=int, metavar="N", help="Only entries with a greater number.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
+)
+@asks_hub
+async def search(hub: "Hub", after: int | None, limit: int, **filters: str | None) -> None:
+    """Search the log; everything given must hold. Each search is itself recorded."""
+    events: list[Json] = []
+    following = after
+    with progress("Searching") as advance:
+        while len(events) < limit:
+            page = min(PAGE, limit - len(events))
+            query = {**filters, "after": following, "limit": page}
+            answer = await hub.get("/v1/audit/events", query)
+            following = jsontext.convert(answer, Events).next
+            found = _member(answer, "events")
+            events += found
+            advance(len(events), limit)
+            if following is None or not found:
+                break
+    if hub.as_json:
+        print_json({"events": events, "next": following})
+        return
+    print_table(
+        ("entry", "time", "type", "actor", "subject", "what"),
+        (
+            (e.index, e.entry.time, e.entry.type, e.entry.actor, e.entry.subject, what(e))
+            for e in (jsontext.convert(event, Event) for event in events)
+        ),
+    )
+    if following is not None:
+        note(f"There may be more: --after {following}")
+
+
+def _member(answer: Json, name: str) -> list[Json]:
+    value = answer.get(name) if isinstance(answer, dict) else None
+    return value if isinstance(value, list) else []
+
+
+@audit.command(epilog=examples("nhri-hub audit show 01890a5d-ac96-774b-bcce-b302099a8057"))
+@click.argument("message_id", metavar="ID")
+@vkey_option
+@asks_hub
+async def show(hub: "Hub", message_id: str, vkey: str | None) -> None:
+    """Tell what became of a message, from its acceptance to the last receipt."""
+    answer = await hub.get(_message_path(message_id))
+    if hub.as_json:
+        print_json(answer)
+        return
+    known = vkey is not None or hub.access.config.exists()
+    log = hub.access.log_vkey(vkey) if known else None
+    print_timeline(message_id, jsontext.convert(answer, Timeline), log)
+
+
+@audit.command(
+    epilog=examples("nhri-hub audit why 01890a5d-ac96-774b-bcce-b302099a8057 --member tm")
+)
+@click.argument("message_id", metavar="ID")
+@click.option("--member", required=True, metavar="CODE", help="Whom the question is about.")
+@asks_hub
+async def why(hub: "Hub", message_id: str, member: str) -> None:
+    """Say in one sentence why a participant received a message, or why not."""
+    answer = await hub.get(f"{_message_path(message_id)}/why", {"member": member})
+    if hub.as_json:
+        print_json(answer)
+    else:
+        say(jsontext.convert(answer, Why).sentence)
+
+
+def _message_path(message_id: str) -> str:
+    return f"/v1/audit/messages/{quote(message_id, safe='')}"
+
+
+@audit.command(
+    epilog=examples(
+        "nhri-hub audit verify",
+        "nhri-hub audit verify --hub https://hub.example.org --token-file me.token --vkey KEY",
+    )
+)
+@vkey_option
+@asks_hub
+async def verify(hub: "Hub", vkey: str | None) -> None:
+    """Check the whole log twice: the hub checks itself, and this program hashes it all again.
+
+    Ends with 1 when the log is not what the hub signed, and says where.
+    """
+    key = hub.access.log_vkey(vkey)
+    with progress("The hub hashes its log again"):
+        answer = await hub.get("/v1/audit/verify", patience=LONG_PATIENCE)
+    own = jsontext.convert(answer, OwnCheck)
+    problems = [*own.problems]
+    if not own.ok and not problems:
+        problems.append("The hub's own check failed.")
+    found: Checkpoint | None = None
+    try:
+        with progress("Hashing the log here") as advance:
+            found = await log_client.verify(hub.fetch, key, advance)
+    except log_client.LogError as error:
+        problems.append(str(error))
+    _report(hub, answer, found, problems)
+
+
+def _report(hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str]) -> None:
+    if hub.as_json:
+        head: Json = None
+        if found is not None:
+            head = {"origin": found.origin, "size": found.size, "root": b64url(found.root)}
+        print_json({"ok": not problems, "problems": [*problems], "hub": own, "verified": head})
+    elif found is not None:
+        say(f"The log {found.origin} has {found.size} entries; every one was hashed again here.")
+        say(f"They lead to the signed root {b64(found.root)}.")
+    if problems:
+        raise NotSo(" ".join(problems))
+
+
+@audit.command(epilog=examples("nhri-hub audit key --config /etc/nhri/hub.toml"))
+@access_options
+def key(config: Path | None, hub: str | None, as_json: bool, **_: object) -> None:
+    """Print the log's verifier key (vkey), read from the settings and not asked of the hub."""
+    if hub is not None:
+        raise click.UsageError("Have the key told to you by a better source than the hub itself.")
+    vkey = str(Access(config_path(config)).log_vkey(None))
+    if as_json:
+        print_json({"vkey": vkey})
+    else:
+        say(vkey)
+
+
+@audit.command(epilog=examples("nhri-hub audit mirror /srv/log"))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@vkey_option
+@asks_hub
+async def mirror(hub: "Hub", folder: Path, vkey: str | None) -> None:
+    """Write the log into DIR as static files, each one verified, the checkpoint last.
+
+    Any web server can serve DIR as a tlog-tiles log. Run it again to go on, or to catch up: a log
+    that does not extend the one in DIR is refused, and the evidence is kept.
+    """
+    try:
+        with progress(f"Mirroring to {folder}") as advance:
+            head = await log_client.mirror(hub.fetch, hub.access.log_vkey(vkey), folder, advance)
+    except log_client.LogError as error:
+        raise NotSo(str(error)) from None
+    except OSError as error:
+        raise NotSo(f"{error.filename}: {error.strerror}.") from None
+    if hub.as_json:
+        print_json({"origin": head.origin, "size": head.size, "folder": str(folder)})
+    else:
+        say(f"{folder} holds the {head.size} entries of {head.origin}, all of them verified.")
