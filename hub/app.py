@@ -8,7 +8,7 @@ import secrets
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,11 +18,15 @@ import structlog
 from aiohttp import web
 
 from hub import settings as configuration
+from hub.delivery import broker
+from hub.delivery.publisher import Publisher
 from hub.delivery.wakeup import Bells
 from hub.doors import http
+from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
+from hub.intake.batch import Committed
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
@@ -33,6 +37,7 @@ from hub.settings import Settings, StartError
 from hub.store import journal
 from hub.store.database import Database, open_database
 from hub.store.journal import Journal
+from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
 from schemas import checkpoint, merkle
 from schemas import entry as entries
@@ -60,10 +65,13 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     database = await open_database(settings.store.url, Path(settings.folder))
     offload = Offload()
     try:
-        service = await _assemble(settings, key, database, offload)
+        listeners: list[Callable[[Committed], None]] = []
+        service = await _assemble(settings, key, database, offload, listeners)
         tasks = [asyncio.create_task(service.recorder.run())]
         await service.change(_hub_event(service, entries.HUB_STARTED))
         tasks.append(asyncio.create_task(_upkeep(service, database)))
+        if settings.broker.url:
+            tasks += _join_broker(service, database, listeners)
         try:
             yield service
         finally:
@@ -78,19 +86,28 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 async def _assemble(
-    settings: Settings, key: LogKey, database: Database, offload: Offload
+    settings: Settings,
+    key: LogKey,
+    database: Database,
+    offload: Offload,
+    listeners: list[Callable[[Committed], None]],
 ) -> Service:
     queries = StoreQueries(database)
     await _check_log(settings, key, queries)
     bells = Bells()
+    listeners.append(lambda committed: bells.ring(committed.touched))
+
+    def on_commit(committed: Committed) -> None:
+        for listener in listeners:
+            listener(committed)
+
     recorder = Recorder(
         Journal(database),
         key,
         await queries.state(),
-        offload,
         _clock,
         secrets.token_bytes,
-        bells.ring,
+        on_commit,
     )
     return Service(
         settings=settings,
@@ -105,6 +122,31 @@ async def _assemble(
         version=version("nhri-exchange"),
         instance=b64url(secrets.token_bytes(8)),
     )
+
+
+def _join_broker(
+    service: Service,
+    database: Database,
+    listeners: list[Callable[[Committed], None]],
+) -> list[asyncio.Task[None]]:
+    """Publish to and consume from RabbitMQ, each on a connection of its own.
+
+    Under a memory or disk alarm the broker stops reading from connections that publish; the one
+    that only consumes goes on acknowledging.
+    """
+    publisher = Publisher(
+        service.queries,
+        StoredLanes(database),
+        lambda: tuple(service.recorder.state.directory.participants),
+        lambda: format_time(service.clock()),
+    )
+    listeners.append(publisher.committed)
+    door = AmqpDoor(service, publisher)
+    url = service.settings.broker.url
+    return [
+        asyncio.create_task(broker.keep(url, "hub.publisher", publisher.use)),
+        asyncio.create_task(broker.keep(url, "hub.door", door.use)),
+    ]
 
 
 async def _check_log(settings: Settings, key: LogKey, queries: Queries) -> None:

@@ -7,18 +7,25 @@
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta
 
 from schemas.note import Vkey, ed25519_vkey
 
 _SOCKET_PATH_LIMIT = 100  # bytes; sun_path has 108 on Linux and 104 on macOS
+
+_NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$(?!\n)"
+
+Count = Annotated[int, Meta(ge=1)]
 
 
 class StartError(Exception):
@@ -29,7 +36,7 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The HTTP door. ``url`` is how the others reach it, through whatever stands before it."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
     url: str = ""
 
 
@@ -45,20 +52,27 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str = "log.pem"
 
 
+class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """RabbitMQ: ``amqps://hub@host/nhri``; empty where there is none and all links are HTTP."""
+
+    url: str = ""
+
+
 class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one participant may send; refusals beyond the limit are only counted."""
 
-    messages_per_hour: int = 2_000
-    refusals_per_minute: int = 30
+    messages_per_hour: Count = 2_000
+    refusals_per_minute: Count = 30
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. ``name`` is the host name; ``<name>/log`` is the log's origin for ever."""
 
-    name: str
+    name: Annotated[str, Meta(pattern=_NAME_PATTERN)]
     http: Http = Http()
     store: Store = Store()
     log: Log = Log()
+    broker: Broker = Broker()
     quota: Quota = Quota()
     folder: str = ""
 
@@ -87,6 +101,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.folder) / self.log.key
 
 
+_SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "http": Http,
+    "store": Store,
+    "log": Log,
+    "broker": Broker,
+    "quota": Quota,
+}
+
+
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 
@@ -108,18 +131,25 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _override(values: dict[str, object], environment: Mapping[str, str]) -> None:
-    for section, kind in (("http", Http), ("store", Store), ("log", Log), ("quota", Quota)):
+    for section, kind in _SECTIONS.items():
         for field in msgspec.structs.fields(kind):
             variable = f"NHRI_{section}_{field.name}".upper()
             value = environment.get(variable)
             if f"{variable}_FILE" in environment:
-                value = Path(environment[f"{variable}_FILE"]).read_text("utf-8").strip()
+                value = _secret(f"{variable}_FILE", environment)
             if value is not None:
                 table = values.setdefault(section, {})
                 if isinstance(table, dict):
                     table[field.name] = value
     if "NHRI_NAME" in environment:
         values["name"] = environment["NHRI_NAME"]
+
+
+def _secret(variable: str, environment: Mapping[str, str]) -> str:
+    try:
+        return Path(environment[variable]).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"The file that {variable} names cannot be read: {error}.") from None
 
 
 def log_key(settings: Settings) -> Ed25519PrivateKey:
@@ -154,10 +184,16 @@ def initialise(folder: Path, name: str, port: int = 8080, host: str = "127.0.0.1
     """Make ``hub.toml`` and the log key in a folder; neither is ever overwritten.
 
     Raises:
-        StartError: one of the files is there already, or the folder cannot be written.
+        StartError: the name is no host name, one of the files is there already, or the folder
+            cannot be written.
     """
-    path = folder / "hub.toml"
+    if not re.fullmatch(_NAME_PATTERN, name):
+        raise StartError(f"{name!r} is no host name, such as hub.example.org.")
+    path, log_pem = folder / "hub.toml", folder / "log.pem"
     try:
+        for file in (path, log_pem):
+            if file.exists():
+                raise StartError(f"{file} is there already; choose an empty folder.")
         folder.mkdir(parents=True, exist_ok=True)
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(
@@ -165,10 +201,8 @@ def initialise(folder: Path, name: str, port: int = 8080, host: str = "127.0.0.1
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        _write_new(folder / "log.pem", pem, 0o600)
+        _write_new(log_pem, pem, 0o600)
         _write_new(path, _TEMPLATE.format(name=name, host=host, port=port).encode(), 0o644)
-    except FileExistsError as error:
-        raise StartError(f"{error.filename} is there already; choose an empty folder.") from None
     except OSError as error:
         raise StartError(f"{error.filename} cannot be written: {error.strerror}.") from None
     return path

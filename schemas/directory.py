@@ -5,6 +5,7 @@ no answer of the hub about who somebody is: only the log, whose every change eve
 A key's validity is judged by the index of the entry that records its use (``Key.valid_at``).
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from schemas import entry as entries
-from schemas import signature, statement
+from schemas import signature, statement, text
 from schemas.encoding import CODE_PATTERN, unb64url
 from schemas.entry import Entry
 from schemas.refusal import Refused
@@ -150,17 +151,18 @@ class Directory(msgspec.Struct, frozen=True):
             raise DirectoryError(f"{entry.type} at {index}: {error}") from None
 
     def members_of(self, code: str) -> tuple[str, ...] | None:
-        """The codes a group stands for, in order; None where ``code`` is no group."""
+        """The codes a group stands for, in order; None where ``code`` is no group.
+
+        Whoever has not joined yet is in no group: nobody could have told them anything.
+        """
         if code in _ROLE_GROUPS:
             role = _ROLE_GROUPS[code]
-            return tuple(
-                sorted(
-                    p.code
-                    for p in self.participants.values()
-                    if p.role == role and p.state is not State.INVITED
-                )
-            )
-        return self.groups.get(code)
+            found = [p for p in self.participants.values() if p.role == role]
+        elif code in self.groups:
+            found = [self.participants[member] for member in self.groups[code]]
+        else:
+            return None
+        return tuple(sorted(p.code for p in found if p.state is not State.INVITED))
 
     def key(self, kid: str) -> Key:
         """The signing key of a ``kid``, whether it still holds or not.
@@ -205,6 +207,16 @@ def _move(directory: Directory, entry: Entry) -> Participant | None:
     return known
 
 
+def _new_code(entry: Entry, taken: Mapping[str, object]) -> str:
+    """The code that an entry gives to somebody: participants and groups share one namespace."""
+    code = entry.subject or ""
+    if not re.fullmatch(CODE_PATTERN, code):
+        raise DirectoryError(f"{code!r} is not a code")
+    if code in RESERVED_CODES or code in taken:
+        raise DirectoryError(f"{code} is reserved")
+    return code
+
+
 def _with(directory: Directory, participant: Participant, *keys: Key) -> Directory:
     return replace(
         directory,
@@ -232,9 +244,9 @@ def _new_key(directory: Directory, code: str, keys: Keys, index: int) -> Key:
 def _invited(directory: Directory, index: int, entry: Entry) -> Directory:
     _move(directory, entry)
     public = _public(entry, Invited)
-    code = entry.subject or ""
-    if code in RESERVED_CODES or code in directory.groups:
-        raise DirectoryError(f"{code} is reserved")
+    for tag, name in public.names.items():
+        text.check(name, f"$.public.names.{tag}")
+    code = _new_code(entry, directory.groups)
     participant = Participant(code, public.role, State.INVITED, public.names, public.country)
     return replace(
         _with(directory, participant),
@@ -247,7 +259,7 @@ def _held(directory: Directory, index: int, entry: Entry) -> Directory:
     assert participant is not None
     ended = _end_keys(directory, participant.code, index)
     return replace(
-        _with(directory, replace(participant, state=State.HELD), *ended),
+        _with(directory, replace(participant, state=State.HELD, kid=None), *ended),
         invitations={
             **directory.invitations,
             participant.code: _public(entry, Held).invitation,
@@ -293,8 +305,9 @@ def _revoked(directory: Directory, index: int, entry: Entry) -> Directory:
         raise DirectoryError("the key is another's, or has ended already")
     if public.statement is not None:
         jws, stated = statement.parse(unb64url(public.statement))
-        if not isinstance(stated, Revoke) or stated.kid != public.kid:
-            raise DirectoryError("the statement is about another key")
+        said = (public.kid, public.reason, key.member)
+        if not isinstance(stated, Revoke) or (stated.kid, stated.reason, stated.code) != said:
+            raise DirectoryError("the statement is not this revocation")
         signers = [directory.valid_key(s.kid, index, entry.time) for s in jws.signatures]
         if any(signer.member != key.member for signer in signers):
             raise DirectoryError("only the institution itself states a revocation")
@@ -315,9 +328,7 @@ def _state_only(directory: Directory, index: int, entry: Entry) -> Directory:
 
 
 def _group(directory: Directory, index: int, entry: Entry) -> Directory:
-    code = entry.subject or ""
-    if code in RESERVED_CODES or code in directory.participants:
-        raise DirectoryError(f"{code} is reserved")
+    code = _new_code(entry, directory.participants)
     members = tuple(sorted(set(_public(entry, Group).members)))
     unknown = [member for member in members if member not in directory.participants]
     if unknown:

@@ -8,11 +8,14 @@ import base64
 import re
 from datetime import UTC, datetime, timedelta
 
-CODE_PATTERN = r"^[a-z][a-z0-9-]{1,15}$"
-TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
-DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
-BASE64URL_PATTERN = r"^[A-Za-z0-9_-]*$"
+# Python's $ also stands before a last line feed, JSON Schema's does not: hence (?!\n).
+CODE_PATTERN = r"^[a-z][a-z0-9-]{1,15}$(?!\n)"
+TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$(?!\n)"
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\n)"
+UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$(?!\n)"
+BASE64URL_PATTERN = r"^[A-Za-z0-9_-]*$(?!\n)"
+HASH_PATTERN = r"^[A-Za-z0-9_-]{43}$(?!\n)"
+"""A SHA-256 hash in base64url: a digest, a ``kid``."""
 
 _TIME = re.compile(TIME_PATTERN)
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
@@ -36,15 +39,15 @@ def unb64url(text: str) -> bytes:
     if not _BASE64URL.fullmatch(raw) or len(raw) % 4 == 1:
         raise ValueError("not unpadded base64url")
     data = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
-    if b64url(data) != text:
+    # Only the last character can have bits that no byte uses.
+    if b64url(data[len(data) - len(data) % 3 :]) != text[len(text) - len(text) % 4 :]:
         raise ValueError("not canonical base64url: the unused trailing bits are not zero")
     return data
 
 
 def format_time(moment: datetime) -> str:
     """Write a moment in the exchange's one time format, cut (not rounded) to milliseconds."""
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
@@ -55,7 +58,11 @@ def parse_time(text: str) -> datetime:
     """
     if not _TIME.fullmatch(text):
         raise ValueError("a time is written YYYY-MM-DDTHH:MM:SS.mmmZ")
-    return datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    if format_time(moment) != text:
+        # Some versions of Python read hour 24 as the next midnight.
+        raise ValueError("hour must be in 0..23")
+    return moment
 
 
 def uuid7(now: datetime, randomness: bytes) -> str:

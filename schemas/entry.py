@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas import jsontext
+from schemas import jsontext, text
 from schemas.encoding import TIME_PATTERN, b64url
 from schemas.jsontext import Json
 from schemas.refusal import Refused
@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of the log. ``subject`` and ``private`` are null where there is none."""
 
     v: int
-    type: Annotated[str, Meta(pattern=r"^[a-z]+\.[a-z_]+$")]
+    type: Annotated[str, Meta(pattern=r"^[a-z]+\.[a-z_]+$(?!\n)")]
     time: Annotated[str, Meta(pattern=TIME_PATTERN)]
     actor: str
     subject: str | None
@@ -126,6 +126,7 @@ def decode(raw: bytes) -> Entry:
     entry = jsontext.decode(raw, Entry)
     if entry.v != 1:
         raise Refused("schema", f"Entries of version {entry.v} are not known here.", "$.v")
+    text.check_time(entry.time, "$.time")
     return entry
 
 

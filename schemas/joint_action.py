@@ -139,8 +139,7 @@ def assemble(notice: JwsEnvelope, signatures: Iterable[JwsSignature]) -> bytes:
     Raises:
         Refused: more than 16 signatures, or one key twice.
     """
-    merged = [*notice.signatures]
-    merged += [extra for extra in signatures if extra not in merged]
+    merged = list(dict.fromkeys([*notice.signatures, *signatures]))
     raw = jsontext.encode(JwsEnvelope(notice.payload, merged))
     signature.parse(raw, MESSAGE_TYPE)
     return raw

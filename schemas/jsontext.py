@@ -82,17 +82,17 @@ def parse(raw: bytes) -> Json:
     return value
 
 
-def convert(value: Json, into: type[T]) -> T:
-    """Turn parsed JSON into a typed struct, refusing unknown fields with their path.
+def convert(value: object, into: type[T], at: str = "$") -> T:
+    """Turn parsed JSON, which stands at a path, into a typed struct; unknown fields are refused.
 
     Raises:
-        Refused: ``schema`` with the sentence of msgspec, which names the path.
+        Refused: ``schema`` with the sentence of msgspec and the path of what is wrong.
     """
     try:
         return msgspec.convert(value, into)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
-        raise Refused("schema", f"{text}.", path.strip("`") or "$") from None
+        raise Refused("schema", f"{text}.", at + path.strip("`")[1:]) from None
 
 
 def decode(raw: bytes, into: type[T]) -> T:

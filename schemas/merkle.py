@@ -448,7 +448,7 @@ def decode_bundle(bundle: bytes) -> list[bytes]:
     while position < len(bundle):
         start = position + 2
         position = start + int.from_bytes(bundle[position:start], "big")
-        if start > len(bundle) or position > len(bundle):
+        if position > len(bundle):
             raise ValueError(f"The bundle ends within entry {len(entries)}.")
         entries.append(bundle[start:position])
     if len(entries) > TILE_WIDTH:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas import jsontext, text
-from schemas.encoding import CODE_PATTERN, TIME_PATTERN, UUID7_PATTERN, format_time, parse_time
+from schemas.encoding import CODE_PATTERN, HASH_PATTERN, TIME_PATTERN, UUID7_PATTERN, format_time
 from schemas.kinds import Content, kind
 from schemas.refusal import Refused
 from schemas.vocabulary import MARKINGS, THEMES, is_language_tag, is_sdg
@@ -34,7 +34,7 @@ class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """What is known of an attached file; its bytes travel apart, named by their SHA-256."""
 
     size: Annotated[int, Meta(ge=0)]
-    sha256: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")]
+    sha256: Annotated[str, Meta(pattern=HASH_PATTERN)]
     name: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType = UNSET
     media_type: Annotated[str, Meta(min_length=3, max_length=255)] | UnsetType = UNSET
 
@@ -97,24 +97,17 @@ def content(message: Message) -> Content:
     row = kind(message.kind)
     if message.content is None:
         raise Refused("schema", "Object missing required field `content`.", "$")
-    try:
-        typed = msgspec.convert(message.content, row.content)
-    except msgspec.ValidationError as error:
-        detail, _, path = str(error).partition(" - at ")
-        raise Refused("schema", f"{detail}.", "$.content" + path.strip("`")[1:]) from None
+    typed = jsontext.convert(message.content, row.content, "$.content")
     row.check(message, typed)
     return typed
 
 
 def _check_times(message: Message) -> None:
-    for name in ("created", "expires"):
-        value = getattr(message, name)
-        try:
-            if value is not None:
-                parse_time(value)
-        except ValueError as error:
-            raise Refused("schema", f"{error}.", f"$.{name}") from None
-    if message.expires is not None and message.expires <= message.created:
+    text.check_time(message.created, "$.created")
+    if message.expires is None:
+        return
+    text.check_time(message.expires, "$.expires")
+    if message.expires <= message.created:
         raise Refused("schema", "A message expires after it was created.", "$.expires")
 
 

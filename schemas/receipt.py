@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
 from schemas import jsontext, signature, text
-from schemas.encoding import CODE_PATTERN, TIME_PATTERN, UUID7_PATTERN
+from schemas.encoding import CODE_PATTERN, HASH_PATTERN, TIME_PATTERN, UUID7_PATTERN
 from schemas.signature import Jws
 
 MAX_ITEMS = 1_000
@@ -20,7 +20,7 @@ Status: TypeAlias = Literal["received", "read", "refused"]
 
 Item: TypeAlias = tuple[
     Annotated[str, Meta(pattern=UUID7_PATTERN)],
-    Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$")],
+    Annotated[str, Meta(pattern=HASH_PATTERN)],
     Annotated[int, Meta(ge=1)],
     Status,
     Annotated[str, Meta(max_length=500)],
@@ -51,4 +51,5 @@ def parse(raw: bytes) -> tuple[Jws, Receipt]:
     value = jsontext.parse(jws.payload)
     receipt = jsontext.convert(value, Receipt)
     text.check_all(value, "$", frozenset())
+    text.check_time(receipt.time, "$.time")
     return jws, receipt

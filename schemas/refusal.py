@@ -75,23 +75,33 @@ REFUSALS = MappingProxyType(
 )
 
 
+MAX_DETAIL = 500
+"""Characters: a refusal that quotes what it refuses must not be as long."""
+
+
 class Refused(Exception):
     """The one error that admission and every parser raise.
 
     Args:
         code: a row of ``REFUSALS``.
-        detail: a sentence that a person can act on.
+        detail: a sentence that a person can act on; what it quotes is cut and made printable.
         path: the JSON path of the offending value, where there is one.
     """
 
     def __init__(self, code: str, detail: str, path: str | None = None) -> None:
         """Keep the parts; the code must be a row of the table."""
-        super().__init__(detail)
         self.row = REFUSALS[code]
         self.code = code
-        self.detail = detail
+        self.detail = _shown(detail)
         self.path = path
+        super().__init__(self.detail)
 
     def __str__(self) -> str:
         """``code: detail (at path)``, for logs and terminals."""
         return f"{self.code}: {self.detail}" + (f" (at {self.path})" if self.path else "")
+
+
+def _shown(detail: str) -> str:
+    """Safe for a terminal: a quoted name could hold escape sequences or turn the line around."""
+    cut = detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)

@@ -8,13 +8,16 @@ message can never be read as a receipt or as a key statement.
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import Meta
 
 from schemas import jsontext
-from schemas.encoding import b64url, unb64url
+from schemas.encoding import HASH_PATTERN, b64url, unb64url
 from schemas.refusal import Refused
 
 MESSAGE_TYPE = "nhri-message+json"
@@ -26,6 +29,9 @@ MAX_ENVELOPE = 256 * 1024
 """Bytes of a whole envelope."""
 
 MAX_SIGNATURES = 16
+
+MAX_HEADER = 512
+"""Bytes of a protected header, which needs some 110. Parsed ones are remembered."""
 
 # The y coordinates of the eight points of small order, and the two encodings of 0 and 1 beyond the
 # field prime. With the sign bit set or not that makes the 14 low-order encodings. Under such a key
@@ -56,7 +62,7 @@ class ProtectedHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole protected header; members may stand in any order."""
 
     alg: str
-    kid: str
+    kid: Annotated[str, Meta(pattern=HASH_PATTERN)]
     typ: str
 
 
@@ -150,10 +156,11 @@ def parse(raw: bytes, typ: str) -> Jws:
         raise Refused(code, refusal.detail, refusal.path) from None
     if not 1 <= len(envelope.signatures) <= MAX_SIGNATURES:
         raise Refused("malformed", f"An envelope has 1 to {MAX_SIGNATURES} signatures.")
+    payload = _binary(envelope.payload, "payload")
     signatures = tuple(_signature(s, envelope.payload, typ) for s in envelope.signatures)
     if len({signature.kid for signature in signatures}) != len(signatures):
         raise Refused("malformed", "One key signs an envelope only once.")
-    return Jws(_binary(envelope.payload, "payload"), signatures)
+    return Jws(payload, signatures)
 
 
 def _binary(text: str, name: str) -> bytes:
@@ -171,12 +178,15 @@ def _signature(wire: JwsSignature, payload: str, typ: str) -> Signature:
     return Signature(header.kid, f"{wire.protected}.{payload}".encode("ascii"), value)
 
 
+@lru_cache(maxsize=1024)
 def parse_header(raw: bytes, typ: str) -> ProtectedHeader:
     """Read a protected header; it must be exactly the agreed one.
 
     Raises:
         Refused: ``bad-header``, or ``duplicate-key`` / ``malformed`` for broken JSON.
     """
+    if len(raw) > MAX_HEADER:
+        raise Refused("bad-header", f"A protected header has at most {MAX_HEADER} bytes.")
     try:
         header = jsontext.decode(raw, ProtectedHeader)
     except Refused as refusal:

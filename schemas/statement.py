@@ -11,8 +11,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
-from schemas import jsontext, signature
-from schemas.encoding import CODE_PATTERN, TIME_PATTERN
+from schemas import jsontext, signature, text
+from schemas.encoding import CODE_PATTERN, HASH_PATTERN, TIME_PATTERN
 from schemas.refusal import Refused
 from schemas.signature import Jwk, Jws
 
@@ -62,7 +62,7 @@ class Revoke(
     """This signing key is not to be believed any more."""
 
     code: Code
-    kid: str
+    kid: Annotated[str, Meta(pattern=HASH_PATTERN)]
     reason: Literal["superseded", "lost", "compromised"]
     time: Time
 
@@ -83,6 +83,7 @@ def parse(raw: bytes) -> tuple[Jws, Statement]:
     """
     jws = signature.parse(raw, signature.KEY_TYPE)
     statement: Statement = jsontext.decode(jws.payload, Statement)  # type: ignore[arg-type]
+    text.check_time(statement.time, "$.time")
     if not isinstance(statement, Revoke):
         check_keys(statement.keys)
     return jws, statement
@@ -99,6 +100,8 @@ def check_keys(keys: Keys) -> None:
     signature.public_from_jwk(keys.seal, "X25519")
     if sign_key == witness_key:
         raise Refused("schema", "The witness key is a key of its own.", "$.keys.witness")
+    if keys.expires is not None:
+        text.check_time(keys.expires, "$.keys.expires")
 
 
 def verify_signed_by(jws: Jws, *publics: bytes) -> None:

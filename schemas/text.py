@@ -7,7 +7,9 @@ Cyrillic and Latin mix normally in this region, so that no check of scripts is m
 
 import re
 import unicodedata
+from datetime import date
 
+from schemas.encoding import parse_time
 from schemas.jsontext import Json
 from schemas.refusal import Refused
 
@@ -48,3 +50,27 @@ def check_all(value: Json, path: str, multiline: frozenset[str]) -> None:
             check_all(item, f"{path}[{position}]", multiline)
     elif isinstance(value, str):
         check(value, path)
+
+
+def check_time(value: str, path: str) -> None:
+    """Refuse a time that does not exist, such as the 30th of February.
+
+    Raises:
+        Refused: ``schema``.
+    """
+    try:
+        parse_time(value)
+    except ValueError as error:
+        raise Refused("schema", f"There is no such time: {error}.", path) from None
+
+
+def check_date(value: str, path: str) -> None:
+    """Refuse a day that does not exist.
+
+    Raises:
+        Refused: ``schema``.
+    """
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise Refused("schema", f"There is no such day: {error}.", path) from None

@@ -16,7 +16,7 @@ from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext
 from schemas.encoding import TIME_PATTERN
-from schemas.jsontext import Json
+from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.refusal import Refused
 
 
@@ -32,7 +32,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     thread: str | None = None
     since: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
     until: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
-    after: Annotated[int, Meta(ge=-1)] = -1
+    after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
 

@@ -1,7 +1,10 @@
 """The participants' routes: join, messages, inbox, receipts, keys, members."""
 
-from collections.abc import Sequence
-from typing import Annotated
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -20,16 +23,23 @@ from schemas import jsontext
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.directory import Key
 from schemas.encoding import b64url, format_time
+from schemas.jsontext import MAX_SAFE_INTEGER
 from schemas.refusal import Refused
+from schemas.signature import MAX_ENVELOPE
 
 HEARTBEAT = 15.0
 """Seconds between signs of life on an event stream; also how soon a revoked key ends it."""
 
 
+_EVENT_ID = re.compile("[0-9]{1,15}")
+
+T = TypeVar("T")
+
+
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to go on, how much at once, and how long to wait for the first item (seconds)."""
 
-    after: Annotated[int, Meta(ge=-1)] = 0
+    after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = 0
     limit: Annotated[int, Meta(ge=1, le=100)] = 100
     wait: Annotated[float, Meta(ge=0, le=60)] = 0
 
@@ -44,8 +54,8 @@ async def join(hub: Service, asked: Asked) -> web.Response:
 
 async def submit(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/messages``: accepted after the commit, or refused with a recorded reason."""
-    raw = await asked.request.read()
-    opened = await hub.offload.run(lambda: _open(hub, raw))
+    raw = await _envelope(asked.request)
+    opened = await hub.offload.run(lambda: open_submission(hub, raw))
     job = Submission(
         raw,
         opened,
@@ -57,7 +67,16 @@ async def submit(hub: Service, asked: Asked) -> web.Response:
     return await _recorded(hub, await hub.recorder.record(job))
 
 
-def _open(hub: Service, raw: bytes) -> admission.Opened | Refused:
+async def _envelope(request: web.Request) -> bytes:
+    """The body, and of one that is too large only as much as shows it: that, too, is recorded."""
+    raw = b""
+    while len(raw) <= MAX_ENVELOPE and (chunk := await request.content.readany()):
+        raw += chunk
+    return raw[: MAX_ENVELOPE + 1]
+
+
+def open_submission(hub: Service, raw: bytes) -> admission.Opened | Refused:
+    """Open an envelope; a refusal is a value here, since it is recorded like an acceptance."""
     try:
         return admission.open_envelope(raw, hub.recorder.state.directory)
     except Refused as refusal:
@@ -108,45 +127,75 @@ def _item(item: InboxItem) -> object:
 
 async def inbox(hub: Service, asked: Asked) -> web.StreamResponse:
     """``GET /v1/inbox``: a page, waiting for its first item, or an endless event stream."""
-    page = query(asked, Page)
+    page, reader = query(asked, Page), _Reader(hub, asked.principal.name)
     if "text/event-stream" in asked.request.headers.get("Accept", ""):
-        return await _stream(hub, asked, page)
-    items = await _wait_for_items(hub, asked.principal.name, page)
-    last = hub.recorder.state.positions.get(asked.principal.name, 0)
+        return await _stream(asked.request, reader, page)
+    items = await reader.items(page)
+    last = hub.recorder.state.positions.get(reader.code, 0)
     return answer({"deliveries": [_item(item) for item in items], "last": last})
 
 
-async def _wait_for_items(hub: Service, code: str, page: Page) -> Sequence[InboxItem]:
-    bell = hub.bells.bell(code)
-    now = format_time(hub.clock())
-    items = await hub.queries.inbox(code, page.after, page.limit, now)
-    if not items and page.wait and await heard(bell, page.wait):
-        items = await hub.queries.inbox(code, page.after, page.limit, format_time(hub.clock()))
-    return items
+class _Reader:
+    """A participant that reads and waits, as long as the key it came with and its standing hold."""
+
+    def __init__(self, hub: Service, code: str) -> None:
+        self.code = code
+        self._hub = hub
+        self._kid = hub.recorder.state.directory.participants[code].kid
+
+    async def items(self, page: Page) -> Sequence[InboxItem]:
+        """The next items of the inbox."""
+        hub = self._hub
+        return await self._wait(
+            page.wait,
+            lambda: hub.queries.inbox(self.code, page.after, page.limit, format_time(hub.clock())),
+        )
+
+    async def receipts(self, page: Page) -> Sequence[tuple[int, Acceptance]]:
+        """The next receipts for its own messages."""
+        return await self._wait(
+            page.wait, lambda: self._hub.queries.receipts(self.code, page.after, page.limit)
+        )
+
+    async def _wait(
+        self, seconds: float, look: Callable[[], Awaitable[Sequence[T]]]
+    ) -> Sequence[T]:
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while True:
+            # It also rings for other news of this participant, and when its key ends.
+            bell = self._hub.bells.bell(self.code)
+            found = await look()
+            self.check()
+            if found or not await heard(bell, until - clock()):
+                return found
+
+    def check(self) -> None:
+        """Whether it may still read.
+
+        Raises:
+            Refused: ``forbidden``.
+        """
+        state = self._hub.recorder.state
+        participant = state.directory.participants[self.code]
+        key = state.directory.keys.get(self._kid or "")
+        now = format_time(self._hub.clock())
+        if participant.state != "active" or not key or not key.valid_at(state.tree.size, now):
+            raise Refused("forbidden", "Your key or your standing ended meanwhile; ask again.")
 
 
-async def _stream(hub: Service, asked: Asked, page: Page) -> web.StreamResponse:
+async def _stream(request: web.Request, reader: _Reader, page: Page) -> web.StreamResponse:
     """Server-sent events; the stream ends when the reader's key or standing does."""
-    last_seen = asked.request.headers.get("Last-Event-ID", "")
-    after = int(last_seen) if last_seen.isdecimal() else page.after
-    code = asked.principal.name
-    kid = hub.recorder.state.directory.participants[code].kid
-    async with sse_response(asked.request) as response:
-        while response.is_connected() and _still_entitled(hub, asked, kid):
-            page = Page(after, page.limit, HEARTBEAT)
-            for item in await _wait_for_items(hub, code, page):
-                await _send(response, item)
-                after = item.position
+    last_seen = request.headers.get("Last-Event-ID", "")
+    after = int(last_seen) if _EVENT_ID.fullmatch(last_seen) else page.after
+    async with sse_response(request) as response:
+        with contextlib.suppress(Refused):
+            while response.is_connected():
+                for item in await reader.items(Page(after, page.limit, HEARTBEAT)):
+                    reader.check()
+                    await _send(response, item)
+                    after = item.position
     return response
-
-
-def _still_entitled(hub: Service, asked: Asked, kid: str | None) -> bool:
-    state = hub.recorder.state
-    participant = state.directory.participants[asked.principal.name]
-    if participant.state != "active" or kid is None:
-        return False
-    key = state.directory.keys[kid]
-    return key.valid_at(state.tree.size, format_time(hub.clock()))
 
 
 async def _send(response: EventSourceResponse, item: InboxItem) -> None:
@@ -169,11 +218,7 @@ async def send_receipt(hub: Service, asked: Asked) -> web.Response:
 async def read_receipts(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/receipts``: the receipts for the asker's own messages."""
     page = query(asked, Page)
-    code = asked.principal.name
-    bell = hub.bells.bell(code)
-    found = await hub.queries.receipts(code, page.after, page.limit)
-    if not found and page.wait and await heard(bell, page.wait):
-        found = await hub.queries.receipts(code, page.after, page.limit)
+    found = await _Reader(hub, asked.principal.name).receipts(page)
     last = found[-1][0] if found else page.after
     receipts = [{"position": index, "acceptance": acceptance} for index, acceptance in found]
     return answer({"receipts": receipts, "last": last})

@@ -28,7 +28,7 @@ class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Annotated[str, Meta(min_length=1, max_length=300)]],
         Meta(min_length=1, max_length=20),
     ]
-    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")] | None = None
     contact: Annotated[str, Meta(max_length=2000)] = ""
 
 
@@ -59,7 +59,7 @@ class GroupMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom, and what it opens."""
 
-    account: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,39}$")]
+    account: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,39}$(?!\n)")]
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=3)]
 
 
@@ -194,5 +194,7 @@ async def tokens(hub: Service, asked: Asked) -> web.Response:
 async def revoke_tokens(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/tokens/{account}/revoke``: all tokens of an account end."""
     account = asked.request.match_info["account"]
+    if account not in {token.account for token in await hub.queries.access_tokens()}:
+        raise Refused("not-found", "No token was ever made for this account.")
     outcome = await hub.change(access.RevokeTokens(account, asked.principal.name))
     return answer({"index": outcome.index})

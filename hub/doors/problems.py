@@ -14,12 +14,19 @@ RETRY_AFTER = {429: "60", 503: "10"}
 log = structlog.get_logger("hub.door")
 
 
-def problem(refusal: Refused, recorded: Acceptance | None = None) -> web.Response:
-    """The answer to a refused request; ``recorded`` is the refusal's own place in the log."""
+def problem(
+    refusal: Refused, recorded: Acceptance | None = None, status: int | None = None
+) -> web.Response:
+    """The answer to a refused request.
+
+    ``recorded`` is the refusal's own place in the log; ``status`` is given where HTTP has a more
+    exact one than the refusal's.
+    """
+    status = status or refusal.row.status
     document: dict[str, object] = {
         "type": f"urn:nhri-exchange:refusal:{refusal.code}",
         "title": refusal.row.title,
-        "status": refusal.row.status,
+        "status": status,
         "detail": refusal.detail,
         "code": refusal.code,
         "retryable": refusal.row.retryable,
@@ -29,13 +36,13 @@ def problem(refusal: Refused, recorded: Acceptance | None = None) -> web.Respons
     if recorded is not None:
         document["refusal"] = recorded
     headers = {}
-    if refusal.row.status in RETRY_AFTER:
-        headers["Retry-After"] = RETRY_AFTER[refusal.row.status]
-    if refusal.row.status == 401:
+    if status in RETRY_AFTER:
+        headers["Retry-After"] = RETRY_AFTER[status]
+    if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return web.Response(
         body=jsontext.encode(document),
-        status=refusal.row.status,
+        status=status,
         content_type="application/problem+json",
         headers=headers,
     )
@@ -56,11 +63,12 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             raise
         code = _BY_STATUS.get(error.status, "bad-request")
         detail = f"{error.reason}." if code == "bad-request" else REFUSALS[code].title + "."
-        answer = problem(Refused(code, detail))
-        answer.set_status(error.status)
+        answer = problem(Refused(code, detail), status=error.status)
         if "Allow" in error.headers:
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
+    except web.RequestPayloadError:
+        return problem(Refused("bad-request", "The body is not encoded as its headers say."))
     except Exception:
         # A fault of ours: the sender keeps its message and tries again.
         log.exception("door.fault", method=request.method, path=request.path)

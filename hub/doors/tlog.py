@@ -31,6 +31,8 @@ async def tile(hub: Service, asked: Asked) -> web.Response:
     except ValueError as error:
         raise Refused("not-found", str(error)) from None
     start = n * merkle.TILE_WIDTH
+    if start + width > merkle.MAX_TREE_SIZE:
+        raise Refused("not-found", "No log has so many entries.")
     if level == "entries":
         entries = await hub.queries.entries(start, start + width)
         if len(entries) < width:

@@ -81,5 +81,5 @@ class ExpireDeliveries:
             )
         )
         for recipient in self._recipients:
-            batch.write("expired", recipient=recipient, expired_id=self._message_id)
+            batch.write("expired", receiver=recipient, expired_id=self._message_id)
         return Outcome(index)

@@ -5,7 +5,7 @@ outcome in one transaction. Until that has committed, the batch is a wish: if th
 is dropped whole and the state it started from still holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -14,7 +14,8 @@ import msgspec
 from hub.intake.admission import Known, Notice
 from hub.ledger import sequence
 from hub.ledger.sequence import Draft, Sequenced, Tree
-from schemas.directory import Directory, DirectoryError
+from schemas.acceptance import Acceptance
+from schemas.directory import Directory
 from schemas.encoding import format_time
 from schemas.joint_action import Answer
 from schemas.refusal import Refused
@@ -93,6 +94,22 @@ class Outcome(msgspec.Struct, frozen=True):
     refused: Refused | None = None
 
 
+class Fresh(msgspec.Struct, frozen=True):
+    """A message that was just recorded: its bytes, its acceptance, each recipient's position."""
+
+    envelope: bytes
+    acceptance: Acceptance
+    positions: Mapping[str, int]
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What a commit brought: who has something new, new messages, receipts by receiver."""
+
+    touched: frozenset[str]
+    fresh: Sequence[Fresh]
+    receipts: Mapping[str, int]
+
+
 class Job(Protocol):
     """Something that changes the log."""
 
@@ -130,6 +147,8 @@ class Batch:
         self.entries: list[Sequenced] = []
         self.rows: dict[str, list[dict[str, object]]] = {}
         self.touched: set[str] = set()
+        self.receipts: dict[str, int] = {}
+        self._messages: list[tuple[int, bytes, Mapping[str, int]]] = []
         self._state = state
         self._salts = salts
 
@@ -142,13 +161,14 @@ class Batch:
         """Add an entry and give its index.
 
         Raises:
-            Refused: ``conflict``: the directory does not allow this change in its present state.
+            Refused: ``conflict``: the directory does not allow this change in its present state, or
+                the entry is too large for the log.
         """
         at = len(self.entries) * 32
-        written = sequence.write(draft, self.index, self.time, self._salts[at : at + 32])
         try:
+            written = sequence.write(draft, self.index, self.time, self._salts[at : at + 32])
             self.directory = self.directory.apply(written.index, written.entry)
-        except DirectoryError as error:
+        except ValueError as error:
             raise Refused("conflict", f"That cannot be recorded: {error}.") from None
         self.entries.append(written)
         return written.index
@@ -177,12 +197,24 @@ class Batch:
         self.touched.add(recipient)
         return position
 
+    def add_message(self, index: int, envelope: bytes, positions: Mapping[str, int]) -> None:
+        """A message is among this batch's entries."""
+        self._messages.append((index, envelope, positions))
+
     def add_answer(self, notice_id: str, answer: Answer) -> None:
         """Let later jobs of this batch see an answer."""
         notice = self.facts.notices[notice_id]
         self.facts.notices[notice_id] = msgspec.structs.replace(
             notice, answers=[*notice.answers, answer]
         )
+
+    def committed(self, acceptances: Mapping[int, Acceptance]) -> Committed:
+        """What the commit of this batch brought."""
+        fresh = [
+            Fresh(envelope, acceptances[index], positions)
+            for index, envelope, positions in self._messages
+        ]
+        return Committed(frozenset(self.touched), fresh, self.receipts)
 
     def state(self, tree: Tree) -> State:
         """The state after this batch, once it is committed with its tree."""

@@ -14,9 +14,13 @@ from schemas import jsontext, signature, statement
 from schemas.directory import State
 from schemas.encoding import b64url, format_time
 from schemas.refusal import Refused
-from schemas.statement import Join, Revoke, Rotate
+from schemas.signature import Jws
+from schemas.statement import Join, Revoke, Rotate, Statement
 
 INVITATION_LIFE = timedelta(days=14)
+
+MAX_STATEMENT = 32_768
+"""Bytes: in base64url a statement must fit into a log entry."""
 
 
 class Change:
@@ -65,13 +69,19 @@ def invite(draft: Draft, code: str, invitation: str) -> Change:
     return Change(decide)
 
 
+def _parse(raw: bytes) -> tuple[Jws, Statement]:
+    if len(raw) > MAX_STATEMENT:
+        raise Refused("bad-statement", f"A key statement has at most {MAX_STATEMENT} bytes.")
+    return statement.parse(raw)
+
+
 def request_join(raw: bytes, vkey: str) -> Change:
     """A join request with an invitation: kept until an operator approves its fingerprint.
 
     Raises:
         Refused: it is no join statement, or does not hold.
     """
-    jws, stated = statement.parse(raw)
+    jws, stated = _parse(raw)
     if not isinstance(stated, Join):
         raise Refused("bad-statement", "Send a join statement.")
     public = signature.public_from_jwk(stated.keys.sign)
@@ -92,6 +102,7 @@ def request_join(raw: bytes, vkey: str) -> Change:
         batch.write(
             "join_request",
             request_code=stated.code,
+            under=request.invitation,
             kid=kid,
             fingerprint=digits,
             statement=raw,
@@ -134,7 +145,7 @@ def state_keys(raw: bytes, identity: str, token: Token | None) -> Change:
     Raises:
         Refused: it is no such statement, or another institution's.
     """
-    _, stated = statement.parse(raw)
+    _, stated = _parse(raw)
     if stated.code != identity:
         raise Refused("sender-mismatch", f"The statement is {stated.code}'s.")
     public: dict[str, object] = {"statement": b64url(raw)}

@@ -25,7 +25,9 @@ class RefusalMeter:
 
     def overdue(self, now: datetime) -> dict[str, int]:
         """The counts beyond the limit of windows that are over; those windows are closed."""
-        closed = {c: n for c, (start, n) in self._windows.items() if now - start >= _MINUTE}
+        # Jobs count in another thread: over a copy, which is made at once.
+        windows = dict(self._windows)
+        closed = {c: n for c, (start, n) in windows.items() if now - start >= _MINUTE}
         for code in closed:
             del self._windows[code]
         return {c: n - self._limit for c, n in closed.items() if n > self._limit}

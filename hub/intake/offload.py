@@ -12,7 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_MAX_CALLS = 64
+_MAX_CALLS = 16
 """Calls in one hop; more would make the first of them wait for the last."""
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from msgspec.structs import replace
+
 from hub.intake.batch import Batch, Delivery, Needs, Outcome, Token
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
@@ -20,6 +22,7 @@ STATES: Mapping[tuple[str, str], str] = MappingProxyType(
         ("waiting", "refused"): "refused",
         ("expired", "received"): "received",
         ("expired", "read"): "read",
+        ("expired", "refused"): "refused",
         ("refused", "received"): "received",
         ("refused", "read"): "read",
         ("received", "read"): "read",
@@ -74,14 +77,9 @@ class ReceiptSubmission:
         senders = {delivery.sender for delivery in matched}
         if len(senders) != 1:
             raise Refused("bad-receipt", "All messages of one receipt have one sender.")
-        news = [
-            (item, delivery)
-            for item, delivery in zip(self._receipt.items, matched, strict=True)
-            if (delivery.state, item[3]) in STATES
-        ]
-        if not news:
-            return Outcome(matched[0].receipt_index, new=False)
-        return self._record(batch, senders.pop(), news)
+        if changed := self._changes(matched):
+            return self._record(batch, senders.pop(), changed)
+        return Outcome(matched[0].receipt_index, new=False)
 
     def _match(self, batch: Batch, item: Item) -> Delivery:
         message_id, entry_hash, position, _, _ = item
@@ -96,7 +94,21 @@ class ReceiptSubmission:
             )
         return delivery
 
-    def _record(self, batch: Batch, sender: str, news: list[tuple[Item, Delivery]]) -> Outcome:
+    def _changes(self, matched: list[Delivery]) -> dict[int, tuple[Delivery, str]]:
+        """Position -> the delivery after this receipt, and the reason; only what is new."""
+        changed: dict[int, tuple[Delivery, str]] = {}
+        for (_, _, position, status, reason), delivery in zip(
+            self._receipt.items, matched, strict=True
+        ):
+            before, _ = changed.get(position, (delivery, ""))
+            after = STATES.get((before.state, status))
+            if after is not None:
+                changed[position] = replace(before, state=after), reason
+        return changed
+
+    def _record(
+        self, batch: Batch, sender: str, changed: dict[int, tuple[Delivery, str]]
+    ) -> Outcome:
         index = batch.append(
             Draft(entries.RECEIPTS_RECORDED, self._identity, private=self._opened.raw)
         )
@@ -108,18 +120,17 @@ class ReceiptSubmission:
             sender=sender,
         )
         batch.touched.add(sender)
-        for (_, _, position, status, reason), delivery in news:
-            state = STATES[delivery.state, status]
+        for position, (delivery, reason) in changed.items():
             batch.write(
                 "receipted",
-                recipient=self._identity,
+                receiver=self._identity,
                 at=position,
-                new_state=state,
+                new_state=delivery.state,
                 index=index,
                 time=batch.time,
                 why=reason,
             )
-            batch.facts.deliveries[self._identity, position] = Delivery(
-                delivery.message_id, delivery.sender, delivery.entry_hash, state, index
+            batch.facts.deliveries[self._identity, position] = replace(
+                delivery, receipt_index=index
             )
         return Outcome(index)

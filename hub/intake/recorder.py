@@ -8,14 +8,12 @@ whole, every job is answered with a refusal to be tried again, and the state bef
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from hub.intake.batch import Batch, Job, Loaded, Needs, Outcome, State
-from hub.intake.offload import Offload
+from hub.intake.batch import Batch, Committed, Job, Loaded, Needs, Outcome, State
 from hub.ledger import sequence
 from hub.ledger.sequence import Appended, LogKey
 from schemas.acceptance import Acceptance
@@ -30,6 +28,9 @@ MAX_WAITING = 2_048
 log = structlog.get_logger("hub.recorder")
 
 
+T = TypeVar("T")
+
+
 class StorageError(Exception):
     """The store did not take the transaction; nothing of it is written."""
 
@@ -37,19 +38,19 @@ class StorageError(Exception):
 class Transaction(Protocol):
     """One writing transaction, which holds the lock on the head of the log."""
 
-    async def size(self) -> int:
+    def size(self) -> int:
         """The size of the log."""
         ...
 
-    async def state(self) -> State:
+    def state(self) -> State:
         """The whole state as stored."""
         ...
 
-    async def facts(self, needs: Needs, now: datetime) -> Loaded:
+    def facts(self, needs: Needs, now: datetime) -> Loaded:
         """What the jobs asked for."""
         ...
 
-    async def write(self, batch: Batch, appended: Appended | None) -> None:
+    def write(self, batch: Batch, appended: Appended | None) -> None:
         """Write a batch; it counts when the transaction has ended without an error."""
         ...
 
@@ -57,9 +58,16 @@ class Transaction(Protocol):
 class Journal(Protocol):
     """Where the log and everything derived from it is written."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Begin; commit at the end of the block, or raise ``StorageError`` and leave no trace."""
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Do something in one transaction, off the event loop; commit when ``work`` returns.
+
+        Raises:
+            StorageError: it failed, and left no trace.
+        """
         ...
+
+
+Transacted: TypeAlias = tuple[Batch, list[Outcome], Appended | None]
 
 
 class Recorded:
@@ -79,10 +87,9 @@ class Recorder:
         journal: Journal,
         key: LogKey,
         state: State,
-        offload: Offload,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
-        on_commit: Callable[[frozenset[str]], None],
+        on_commit: Callable[[Committed], None],
     ) -> None:
         """Take over a state that was just loaded.
 
@@ -90,16 +97,14 @@ class Recorder:
             journal: where to write.
             key: signs the checkpoints.
             state: what the journal holds.
-            offload: where hashing and signing happen.
             clock: gives the time of a batch.
             random_bytes: gives the salts.
-            on_commit: is told after each commit whose inbox or receipts have something new.
+            on_commit: is told after each commit what it brought; must not wait.
         """
         self.state = state
         self.failing: str | None = None
         self._journal = journal
         self._key = key
-        self._offload = offload
         self._clock = clock
         self._random_bytes = random_bytes
         self._on_commit = on_commit
@@ -127,6 +132,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit batches until cancelled; what waits then is refused as ``busy``."""
+        taken: list[tuple[Job, asyncio.Future[Recorded]]] = []
         try:
             while True:
                 taken = [await self._queue.get()]
@@ -134,50 +140,56 @@ class Recorder:
                     taken.append(self._queue.get_nowait())
                 await self._commit(taken)
         finally:
+            # What was being committed may be in the log; sent again, it is a duplicate.
             while not self._queue.empty():
-                _, future = self._queue.get_nowait()
+                taken.append(self._queue.get_nowait())
+            for _, future in taken:
                 _fail(future, Refused("busy", "The hub is stopping; try again soon."))
 
     async def _commit(self, taken: list[tuple[Job, asyncio.Future[Recorded]]]) -> None:
         jobs = [job for job, _ in taken]
         try:
-            batch, outcomes, appended = await self._transact(jobs)
+            batch, outcomes, appended = await self._journal.transact(
+                lambda transaction: self._transact(transaction, jobs)
+            )
         except Exception as error:
             # Rolled back: nothing of the batch is written, and nothing was promised. The loop
             # outlives any one batch.
+            if len(taken) > 1 and not isinstance(error, StorageError):
+                # A fault of ours about one job is not its neighbours'.
+                for one in taken:
+                    await self._commit([one])
+                return
             self.failing = str(error)
-            log.exception("store.failed", jobs=len(jobs))
             for _, future in taken:
                 _fail(future, Refused("storage", "Nothing was stored; try again in a minute."))
+            log.exception("store.failed", jobs=len(jobs))
             return
         self.failing = None
         if appended is not None:
             self.state = batch.state(appended.tree)
-        self._on_commit(frozenset(batch.touched))
+        self._on_commit(batch.committed(appended.acceptances if appended else {}))
         for (_, future), outcome in zip(taken, outcomes, strict=True):
             self._answer(future, outcome, appended)
 
-    async def _transact(self, jobs: list[Job]) -> tuple[Batch, list[Outcome], Appended | None]:
+    def _transact(self, transaction: Transaction, jobs: list[Job]) -> Transacted:
         now = self._clock()
-        async with self._journal.transaction() as transaction:
-            if await transaction.size() != self.state.tree.size:
-                # Another hub on the same log has appended since our last commit.
-                self.state = await transaction.state()
-            needs = Needs()
-            for job in jobs:
-                if job.token is not None:
-                    needs.tokens.add(job.token.jti)
-                job.needs(needs)
-            loaded = await transaction.facts(needs, now)
-            # A job appends one entry at most.
-            batch = Batch(self.state, loaded, now, self._random_bytes(32 * len(jobs)))
-            outcomes = [_decide(job, batch) for job in jobs]
-            appended = None
-            if batch.entries:
-                appended = await self._offload.run(
-                    lambda: sequence.append(self.state.tree, batch.entries, self._key)
-                )
-            await transaction.write(batch, appended)
+        if transaction.size() != self.state.tree.size:
+            # Another hub on the same log has appended since our last commit.
+            self.state = transaction.state()
+        needs = Needs()
+        for job in jobs:
+            if job.token is not None:
+                needs.tokens.add(job.token.jti)
+            job.needs(needs)
+        loaded = transaction.facts(needs, now)
+        # A job appends one entry at most.
+        batch = Batch(self.state, loaded, now, self._random_bytes(32 * len(jobs)))
+        outcomes = [_decide(job, batch) for job in jobs]
+        appended = None
+        if batch.entries:
+            appended = sequence.append(self.state.tree, batch.entries, self._key)
+        transaction.write(batch, appended)
         return batch, outcomes, appended
 
     def _answer(

@@ -101,6 +101,8 @@ class Submission:
             payload_digest=opened.payload_digest,
             envelope=opened.raw,
         )
+        positions = {code: recipient.position for code, recipient in recipients.items()}
+        batch.add_message(index, opened.raw, positions)
         for code, recipient in recipients.items():
             batch.write(
                 "delivery",

@@ -127,6 +127,10 @@ class Queries(Protocol):
         """The bytes of the entries ``start`` to ``end`` (exclusive)."""
         ...
 
+    async def private(self, start: int, end: int) -> Mapping[int, tuple[bytes, bytes]]:
+        """Salt and private part of the entries ``start`` to ``end`` that still have them."""
+        ...
+
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""
         ...

@@ -1,12 +1,13 @@
 """Checking the whole stored log: every entry is hashed again, up to the signed root."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from hub.intake.offload import Offload
 from hub.ledger.queries import Queries
-from schemas import checkpoint, entry, merkle
+from schemas import checkpoint, merkle
+from schemas import entry as entries
 from schemas.note import NoteError, Vkey
 from schemas.refusal import Refused
 
@@ -22,10 +23,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
-    """Hash the stored entries again and compare with the stored tiles and the last checkpoint."""
+    """Hash the stored entries again and compare with all that is derived from them.
+
+    That is the tiles, the last checkpoint, and the private parts that were not erased.
+    """
     note = await queries.checkpoint()
     if note is None:
-        return Verdict(0, "", 0, True, ())
+        lost = ("The log has entries, but no checkpoint.",) if await queries.entries(0, 1) else ()
+        return Verdict(0, "", 0, not lost, lost)
     try:
         signed = checkpoint.open_checkpoint(note, vkey)
     except NoteError as error:
@@ -39,9 +44,10 @@ async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
         if len(raws) != end - size:
             problems.append(f"Entries between {size} and {end - 1} are missing.")
             break
-        stored = await queries.tile(0, size // merkle.TILE_WIDTH) or b""
         changed = await offload.run(_hasher(size, tree, raws))
-        problems += _compare(size, changed[0, size // merkle.TILE_WIDTH], stored, raws)
+        stored = await queries.tiles(frozenset(changed))
+        private = await queries.private(size, end)
+        problems += _compare_tiles(changed, stored) + _compare_entries(size, raws, private)
         edge = merkle.edge_tiles(end)
         tree = {tile: hashes for tile, hashes in {**tree, **changed}.items() if tile in edge}
         size = end
@@ -60,15 +66,32 @@ def _hasher(
     return run
 
 
-def _compare(start: int, hashed: bytes, stored: bytes, raws: Sequence[bytes]) -> list[str]:
+def _compare_tiles(hashed: merkle.Tiles, stored: merkle.Tiles) -> list[str]:
     problems = []
-    for offset in range(0, len(hashed), merkle.HASH_SIZE):
-        index = start + offset // merkle.HASH_SIZE
-        if hashed[offset : offset + 32] != stored[offset : offset + 32]:
-            problems.append(f"Entry {index} is not the one that was recorded.")
-    for offset, raw in enumerate(raws):
+    for (level, n), hashes in hashed.items():
+        found = stored.get((level, n), b"")
+        for offset in range(0, len(hashes), merkle.HASH_SIZE):
+            place = slice(offset, offset + merkle.HASH_SIZE)
+            if hashes[place] != found[place]:
+                first = (n * merkle.TILE_WIDTH + offset // merkle.HASH_SIZE) << (8 * level)
+                problems.append(
+                    f"Entry {first} is not the one that was recorded."
+                    if level == 0
+                    else f"Tile {n} of level {level} is not right from entry {first} on."
+                )
+    return problems
+
+
+def _compare_entries(
+    start: int, raws: Sequence[bytes], private: Mapping[int, tuple[bytes, bytes]]
+) -> list[str]:
+    problems = []
+    for index, raw in enumerate(raws, start):
         try:
-            entry.decode(raw)
+            committed = entries.decode(raw).private
         except Refused as refusal:
-            problems.append(f"Entry {start + offset} cannot be read: {refusal.detail}")
+            problems.append(f"Entry {index} cannot be read: {refusal.detail}")
+            continue
+        if index in private and entries.digest(b"".join(private[index])) != committed:
+            problems.append(f"The private part of entry {index} is not the one recorded.")
     return problems

@@ -5,8 +5,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from hub.intake.admission import Known, Notice, Opened
 from hub.intake.batch import Delivery, JoinRequest, Loaded, Needs
@@ -27,52 +26,50 @@ def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-async def load(connection: AsyncConnection, needs: Needs, now: datetime) -> Loaded:
+def load(connection: Connection, needs: Needs, now: datetime) -> Loaded:
     """Read all facts that the jobs asked for."""
     return Loaded(
-        messages=await _messages(connection, needs.messages),
+        messages=_messages(connection, needs.messages),
         notices={
             notice_id: notice
             for notice_id in sorted(needs.notices)
-            if (notice := await _notice(connection, notice_id)) is not None
+            if (notice := _notice(connection, notice_id)) is not None
         },
-        tokens=await _tokens(connection, needs.tokens),
-        sent=await _sent(connection, needs.senders, now),
-        deliveries=await _deliveries(connection, needs.deliveries),
-        joins=await _joins(connection, needs.joins),
+        tokens=_tokens(connection, needs.tokens),
+        sent=_sent(connection, needs.senders, now),
+        deliveries=_deliveries(connection, needs.deliveries),
+        joins=_joins(connection, needs.joins),
     )
 
 
-async def _messages(connection: AsyncConnection, ids: set[str]) -> dict[str, Known]:
+def _messages(connection: Connection, ids: set[str]) -> dict[str, Known]:
     table = tables.messages.c
     found: dict[str, Known] = {}
     for chunk in _chunks(ids):
         query = select(table.id, table.idx, table.sender, table.payload_digest).where(
             table.id.in_(chunk)
         )
-        for row in await connection.execute(query):
+        for row in connection.execute(query):
             found[row.id] = Known(row.idx, row.sender, row.payload_digest)
     return found
 
 
-async def _notice(connection: AsyncConnection, notice_id: str) -> Notice | None:
+def _notice(connection: Connection, notice_id: str) -> Notice | None:
     table = tables.messages.c
     query = select(table.envelope).where(
         table.id == notice_id, table.kind.startswith("joint_action_notice.")
     )
-    raw = (await connection.execute(query)).scalar_one_or_none()
+    raw = (connection.execute(query)).scalar_one_or_none()
     if raw is None:
         return None
     jws = signature.parse(raw, signature.MESSAGE_TYPE)
     opened = Opened(raw, jws, message.parse(jws.payload))
     delivery = tables.deliveries.c
-    recipients = await connection.execute(
+    recipients = connection.execute(
         select(delivery.recipient).where(delivery.message_id == notice_id)
     )
     notice = notice_of(opened, frozenset(row.recipient for row in recipients))
-    answers = await connection.execute(
-        select(tables.answers).where(tables.answers.c.notice == notice_id)
-    )
+    answers = connection.execute(select(tables.answers).where(tables.answers.c.notice == notice_id))
     return Notice(
         notice.sender,
         notice.payload,
@@ -83,15 +80,15 @@ async def _notice(connection: AsyncConnection, notice_id: str) -> Notice | None:
     )
 
 
-async def _tokens(connection: AsyncConnection, tokens: set[str]) -> set[str]:
+def _tokens(connection: Connection, tokens: set[str]) -> set[str]:
     found: set[str] = set()
     for chunk in _chunks(tokens):
         query = select(tables.used_tokens.c.jti).where(tables.used_tokens.c.jti.in_(chunk))
-        found.update(row.jti for row in await connection.execute(query))
+        found.update(row.jti for row in connection.execute(query))
     return found
 
 
-async def _sent(connection: AsyncConnection, senders: set[str], now: datetime) -> dict[str, int]:
+def _sent(connection: Connection, senders: set[str], now: datetime) -> dict[str, int]:
     table = tables.sent_counts.c
     an_hour_ago = int(now.timestamp()) // 60 - 60
     query = (
@@ -101,11 +98,11 @@ async def _sent(connection: AsyncConnection, senders: set[str], now: datetime) -
     )
     if not senders:
         return {}
-    return {row.sender: int(row.total) for row in await connection.execute(query)}
+    return {row.sender: int(row.total) for row in connection.execute(query)}
 
 
-async def _deliveries(
-    connection: AsyncConnection, wanted: dict[str, set[int]]
+def _deliveries(
+    connection: Connection, wanted: dict[str, set[int]]
 ) -> dict[tuple[str, int], Delivery]:
     delivery, sent, entry = tables.deliveries.c, tables.messages.c, tables.log_entries.c
     found: dict[tuple[str, int], Delivery] = {}
@@ -124,7 +121,7 @@ async def _deliveries(
                 .join(tables.log_entries, entry.idx == sent.idx)
                 .where(delivery.recipient == recipient, delivery.position.in_(chunk))
             )
-            for row in await connection.execute(query):
+            for row in connection.execute(query):
                 found[recipient, row.position] = Delivery(
                     row.message_id,
                     row.sender,
@@ -135,11 +132,11 @@ async def _deliveries(
     return found
 
 
-async def _joins(connection: AsyncConnection, codes: set[str]) -> dict[str, JoinRequest]:
+def _joins(connection: Connection, codes: set[str]) -> dict[str, JoinRequest]:
     table = tables.join_requests
     if not codes:
         return {}
-    rows = await connection.execute(select(table).where(table.c.code.in_(sorted(codes))))
+    rows = connection.execute(select(table).where(table.c.code.in_(sorted(codes))))
     return {
         row.code: JoinRequest(
             row.invitation, row.expires, row.kid, row.fingerprint, row.statement, row.received

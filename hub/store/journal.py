@@ -1,13 +1,12 @@
 """The journal: every statement that changes the database, each run once for all rows of a batch."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import TypeVar
 
-from sqlalchemy import Executable, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.intake.batch import Batch, Loaded, Needs, State
 from hub.intake.recorder import StorageError
@@ -17,6 +16,8 @@ from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
 from schemas.directory import Directory
+
+T = TypeVar("T")
 
 _delivery = tables.deliveries
 _join = tables.join_requests
@@ -31,7 +32,7 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
         "receipt": insert(tables.receipts),
         "receipted": update(_delivery)
         .where(
-            _delivery.c.recipient == bindparam("recipient"),
+            _delivery.c.recipient == bindparam("receiver"),
             _delivery.c.position == bindparam("at"),
         )
         .values(
@@ -42,7 +43,7 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
         ),
         "expired": update(_delivery)
         .where(
-            _delivery.c.recipient == bindparam("recipient"),
+            _delivery.c.recipient == bindparam("receiver"),
             _delivery.c.message_id == bindparam("expired_id"),
             _delivery.c.state == "waiting",
         )
@@ -52,6 +53,8 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
             "ON CONFLICT (sender, minute) DO UPDATE SET count = sent_counts.count + 1"
         ),
         "use_token": insert(tables.used_tokens),
+        # Before a new one of the same batch: approved and at once held again.
+        "end_invitation": delete(_join).where(_join.c.code == bindparam("ended_code")),
         "invitation": text(
             "INSERT INTO join_requests (code, invitation, expires) "
             "VALUES (:code, :invitation, :expires) ON CONFLICT (code) DO UPDATE SET "
@@ -59,14 +62,16 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
             "fingerprint = NULL, statement = NULL, received = NULL"
         ),
         "join_request": update(_join)
-        .where(_join.c.code == bindparam("request_code"))
+        .where(
+            _join.c.code == bindparam("request_code"),
+            _join.c.invitation == bindparam("under"),
+        )
         .values(
             kid=bindparam("kid"),
             fingerprint=bindparam("fingerprint"),
             statement=bindparam("statement"),
             received=bindparam("received"),
         ),
-        "end_invitation": delete(_join).where(_join.c.code == bindparam("ended_code")),
         "access_token": insert(_token),
         "revoke_tokens": update(_token)
         .where(_token.c.account == bindparam("revoked_account"), _token.c.revoked.is_(None))
@@ -82,16 +87,14 @@ class Journal:
         """Write to this database."""
         self._database = database
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Transaction"]:
-        """Begin; commit at the end of the block.
+    async def transact(self, work: Callable[["Transaction"], T]) -> T:
+        """Do something in one transaction, committed when ``work`` returns.
 
         Raises:
             StorageError: the database did not take it; it was rolled back.
         """
         try:
-            async with self._database.write() as connection:
-                yield Transaction(connection)
+            return await self._database.write(lambda connection: work(Transaction(connection)))
         except DBAPIError as error:
             raise StorageError(str(error.orig)) from error
         except OSError as error:
@@ -101,38 +104,38 @@ class Journal:
 class Transaction:
     """One writing transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Use this connection, whose transaction has begun."""
         self._connection = connection
 
-    async def size(self) -> int:
+    def size(self) -> int:
         """Lock the head of the log until the end of the transaction, and give its size.
 
         Every writer takes this lock first, so that no two of them append at the same place.
         """
         query = select(tables.log_head.c.size).with_for_update()
-        return int((await self._connection.execute(query)).scalar_one())
+        return int((self._connection.execute(query)).scalar_one())
 
-    async def state(self) -> State:
+    def state(self) -> State:
         """The whole state as stored."""
-        return await load_state(self._connection)
+        return load_state(self._connection)
 
-    async def facts(self, needs: Needs, now: datetime) -> Loaded:
+    def facts(self, needs: Needs, now: datetime) -> Loaded:
         """What the jobs asked for."""
-        return await facts.load(self._connection, needs, now)
+        return facts.load(self._connection, needs, now)
 
-    async def write(self, batch: Batch, appended: Appended | None) -> None:
+    def write(self, batch: Batch, appended: Appended | None) -> None:
         """Write a batch."""
         if appended is not None:
-            await _write_log(self._connection, appended)
+            _write_log(self._connection, appended)
         for name, statement in STATEMENTS.items():
             rows = batch.rows.get(name)
             if rows:
-                await self._connection.execute(statement, rows)
+                self._connection.execute(statement, rows)
 
 
-async def _write_log(connection: AsyncConnection, appended: Appended) -> None:
-    await connection.execute(
+def _write_log(connection: Connection, appended: Appended) -> None:
+    connection.execute(
         insert(tables.log_entries),
         [
             {
@@ -152,8 +155,8 @@ async def _write_log(connection: AsyncConnection, appended: Appended) -> None:
         if sequenced.private is not None
     ]
     if private:
-        await connection.execute(insert(tables.log_private), private)
-    await connection.execute(
+        connection.execute(insert(tables.log_private), private)
+    connection.execute(
         text(
             "INSERT INTO tiles (level, n, hashes) VALUES (:level, :n, :hashes) "
             "ON CONFLICT (level, n) DO UPDATE SET hashes = excluded.hashes"
@@ -164,30 +167,28 @@ async def _write_log(connection: AsyncConnection, appended: Appended) -> None:
         ],
     )
     size = appended.tree.size
-    await connection.execute(
-        insert(tables.checkpoints), [{"size": size, "note": appended.checkpoint}]
-    )
-    await connection.execute(update(tables.log_head).values(size=size))
+    connection.execute(insert(tables.checkpoints), [{"size": size, "note": appended.checkpoint}])
+    connection.execute(update(tables.log_head).values(size=size))
 
 
-async def load_state(connection: AsyncConnection) -> State:
+def load_state(connection: Connection) -> State:
     """The state that the database holds: the tree's edge, the directory, the inboxes' positions."""
-    size = int((await connection.execute(select(tables.log_head.c.size))).scalar_one())
+    size = int((connection.execute(select(tables.log_head.c.size))).scalar_one())
     edge: dict[merkle.Tile, bytes] = {}
     for level, n in merkle.edge_tiles(size):
         query = select(tables.tiles.c.hashes).where(
             tables.tiles.c.level == level, tables.tiles.c.n == n
         )
-        edge[level, n] = (await connection.execute(query)).scalar_one()
+        edge[level, n] = (connection.execute(query)).scalar_one()
     directory = Directory()
-    changes = await connection.execute(
+    changes = connection.execute(
         select(tables.log_entries.c.idx, tables.log_entries.c.entry)
         .where(tables.log_entries.c.type.in_(entries.DIRECTORY_TYPES))
         .order_by(tables.log_entries.c.idx)
     )
     for row in changes:
         directory = directory.apply(row.idx, entries.decode(row.entry))
-    positions = await connection.execute(
+    positions = connection.execute(
         text("SELECT recipient, max(position) AS last FROM deliveries GROUP BY recipient")
     )
     return State(Tree(size, edge), directory, {row.recipient: int(row.last) for row in positions})
@@ -197,6 +198,9 @@ async def forget(database: Database, now: datetime) -> None:
     """Drop what has no use any more: ids of expired tokens, and counts of hours long past."""
     seconds = int(now.timestamp())
     tokens, counts = tables.used_tokens, tables.sent_counts
-    async with database.write() as connection:
-        await connection.execute(delete(tokens).where(tokens.c.expires < seconds))
-        await connection.execute(delete(counts).where(counts.c.minute < seconds // 60 - 120))
+
+    def work(connection: Connection) -> None:
+        connection.execute(delete(tokens).where(tokens.c.expires < seconds))
+        connection.execute(delete(counts).where(counts.c.minute < seconds // 60 - 120))
+
+    await database.write(work)

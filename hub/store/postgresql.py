@@ -1,10 +1,14 @@
-"""Opening a PostgreSQL database. Several hubs may share it: the head of the log is one locked row."""
+"""Opening a PostgreSQL database. Several hubs may share it: the log's head is one locked row."""
 
-from sqlalchemy import URL, text
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hub.settings import StartError
+from hub.store.loopthread import LoopThread
 from hub.store.migrations import upgrade
 
 _READERS = 4
@@ -16,49 +20,82 @@ _MIGRATION_LOCK = 0x4E485249
 _MUST_NOT_BE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-async def open_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """A writer and a reader for the database, brought to date.
+T = TypeVar("T")
+
+
+class PostgresqlDatabase:
+    """One PostgreSQL database.
+
+    The writer has a loop of its own: on the doors' loop each statement's answer would queue behind
+    whatever requests are being handled.
+    """
+
+    def __init__(self, url: URL) -> None:
+        """Connect with the first transaction."""
+        driver = url.set(drivername="postgresql+asyncpg")
+        self._thread = LoopThread("writer")
+        # A server that was restarted leaves dead connections behind: each is tried before its use.
+        self._writer = create_async_engine(driver, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        self._reader = create_async_engine(
+            driver,
+            pool_size=_READERS,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="REPEATABLE READ",
+        )
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a writing transaction, committed when ``work`` returns."""
+        return await self._thread.run(lambda: _transact(self._writer, work))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a reading transaction: every statement in it sees the same state."""
+        return await _transact(self._reader, work)
+
+    async def close(self) -> None:
+        """Wait for what is running and close all connections."""
+        await self._reader.dispose()
+        await self._thread.run(self._writer.dispose)
+        await self._thread.close()
+
+
+async def _transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+    async with engine.begin() as connection:
+        return await connection.run_sync(work)
+
+
+async def open_postgresql(url: URL) -> PostgresqlDatabase:
+    """Open a database, bringing it to date.
 
     Raises:
         StartError: it cannot be reached, is another program's, or does not keep what it commits.
     """
-    driver = url.set(drivername="postgresql+asyncpg")
-    # A server that was restarted leaves dead connections behind: each is tried before its use.
-    writer = create_async_engine(driver, pool_size=1, max_overflow=0, pool_pre_ping=True)
-    reader = create_async_engine(
-        driver,
-        pool_size=_READERS,
-        max_overflow=0,
-        pool_pre_ping=True,
-        isolation_level="REPEATABLE READ",
-    )
+    database = PostgresqlDatabase(url)
     try:
-        async with writer.begin() as connection:
-            await _check(connection)
-            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            await connection.run_sync(upgrade)
+        await database.write(_prepare)
     except (DBAPIError, OSError) as error:
-        await _dispose(writer, reader)
+        await database.close()
         reason = str(getattr(error, "orig", error)).rstrip(".")
         raise StartError(
             f"The database {url.host}/{url.database} cannot be used ({reason}); "
             "is PostgreSQL running, and are address, user and password right?"
         ) from None
-    except StartError:
-        await _dispose(writer, reader)
+    except BaseException:
+        await database.close()
         raise
-    return writer, reader
+    return database
 
 
-async def _check(connection: AsyncConnection) -> None:
+def _prepare(connection: Connection) -> None:
     for setting, refused in _MUST_NOT_BE.items():
-        value = (await connection.execute(text(f"SHOW {setting}"))).scalar_one()
+        value = connection.execute(text(f"SHOW {setting}")).scalar_one()
         if value == refused:
             raise StartError(
                 f"PostgreSQL runs with {setting} = {value}: it can lose what it has committed. "
                 f"Set {setting} = on and restart it."
             )
-    foreign = await connection.execute(
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+    foreign = connection.execute(
         text(
             "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() "
             "AND NOT EXISTS (SELECT 1 FROM information_schema.tables "
@@ -67,8 +104,4 @@ async def _check(connection: AsyncConnection) -> None:
     )
     if foreign.scalar_one():
         raise StartError("The database holds another program's tables; name an empty database.")
-
-
-async def _dispose(*engines: AsyncEngine) -> None:
-    for engine in engines:
-        await engine.dispose()
+    upgrade(connection)

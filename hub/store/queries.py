@@ -2,9 +2,9 @@
 
 import bisect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, tuple_
 
 from hub.intake.batch import JoinRequest, State
 from hub.ledger import sequence
@@ -38,10 +38,12 @@ class Queries:
         """Read this database."""
         self._database = database
 
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        return await self._database.read(lambda connection: connection.execute(query).all())
+
     async def state(self) -> State:
         """The state as stored."""
-        async with self._database.read() as connection:
-            return await journal.load_state(connection)
+        return await self._database.read(journal.load_state)
 
     async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
         """The next items of an inbox, in order of position."""
@@ -58,9 +60,14 @@ class Queries:
             .order_by(_delivery.c.position)
             .limit(limit)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-            acceptances = await _acceptances(connection, [row.idx for row in rows])
+
+        def work(
+            connection: Connection,
+        ) -> tuple[Sequence[Row[*tuple[Any, ...]]], dict[int, Acceptance]]:
+            rows = connection.execute(query).all()
+            return rows, _acceptances(connection, [row.idx for row in rows])
+
+        rows, acceptances = await self._database.read(work)
         items = []
         for row in rows:
             over = row.state == _EXPIRED or (
@@ -87,21 +94,23 @@ class Queries:
             .order_by(table.idx)
             .limit(limit)
         )
-        async with self._database.read() as connection:
-            indices = list((await connection.execute(query)).scalars())
-            acceptances = await _acceptances(connection, indices)
-        return [(index, acceptances[index]) for index in indices]
+
+        def work(connection: Connection) -> list[tuple[int, Acceptance]]:
+            indices = list(connection.execute(query).scalars())
+            acceptances = _acceptances(connection, indices)
+            return [(index, acceptances[index]) for index in indices]
+
+        return await self._database.read(work)
 
     async def acceptance(self, index: int) -> Acceptance | None:
         """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
-        async with self._database.read() as connection:
-            return (await _acceptances(connection, [index])).get(index)
+        found = await self._database.read(lambda connection: _acceptances(connection, [index]))
+        return found.get(index)
 
     async def message(self, message_id: str) -> MessageRow | None:
         """One message."""
         query = select(_message).where(_message.c.id == message_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = next(iter(await self._all(query)), None)
         if row is None:
             return None
         return MessageRow(row.id, row.idx, row.sender, row.kind, row.marking, row.envelope)
@@ -113,8 +122,7 @@ class Queries:
             .where(_delivery.c.message_id == message_id)
             .order_by(_delivery.c.recipient)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._all(query)
         return [
             DeliveryRow(
                 row.recipient,
@@ -137,8 +145,7 @@ class Queries:
             .order_by(_entry.c.idx)
             .limit(wanted.limit)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._all(query)
         return [Event(row.idx, row.entry, row.private) for row in rows]
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:
@@ -154,17 +161,15 @@ class Queries:
             .where(or_(_entry.c.subject == message_id, _entry.c.idx.in_(receipted)))
             .order_by(_entry.c.idx)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._all(query)
         return [Event(row.idx, row.entry, row.private) for row in rows]
 
     async def checkpoint(self) -> bytes | None:
         """The last signed checkpoint; None for an empty log."""
         table = tables.checkpoints.c
         query = select(table.note).order_by(table.size.desc()).limit(1)
-        async with self._database.read() as connection:
-            note: bytes | None = (await connection.execute(query)).scalar_one_or_none()
-        return note
+        rows = await self._all(query)
+        return rows[0].note if rows else None
 
     async def tile(self, level: int, n: int) -> bytes | None:
         """The stored hashes of one tile."""
@@ -172,8 +177,7 @@ class Queries:
 
     async def tiles(self, wanted: frozenset[merkle.Tile]) -> Mapping[merkle.Tile, bytes]:
         """Several tiles at once."""
-        async with self._database.read() as connection:
-            return await _tiles(connection, wanted)
+        return await self._database.read(lambda connection: _tiles(connection, wanted))
 
     async def entries(self, start: int, end: int) -> Sequence[bytes]:
         """The bytes of the entries ``start`` to ``end`` (exclusive)."""
@@ -182,15 +186,18 @@ class Queries:
             .where(_entry.c.idx >= start, _entry.c.idx < end)
             .order_by(_entry.c.idx)
         )
-        async with self._database.read() as connection:
-            return list((await connection.execute(query)).scalars())
+        return [row.entry for row in await self._all(query)]
+
+    async def private(self, start: int, end: int) -> Mapping[int, tuple[bytes, bytes]]:
+        """Salt and private part of the entries ``start`` to ``end`` that still have them."""
+        query = select(_private).where(_private.c.idx >= start, _private.c.idx < end)
+        rows = await self._all(query)
+        return {row.idx: (row.salt, row.private) for row in rows}
 
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""
         table = tables.join_requests
-        async with self._database.read() as connection:
-            query = select(table).where(table.c.code == code)
-            row = (await connection.execute(query)).one_or_none()
+        row = next(iter(await self._all(select(table).where(table.c.code == code))), None)
         if row is None:
             return None
         return JoinRequest(
@@ -209,8 +216,7 @@ class Queries:
     async def _access_tokens(self, *conditions: ColumnElement[bool]) -> Sequence[AccessToken]:
         table = tables.access_tokens
         query = select(table).where(*conditions).order_by(table.c.account, table.c.created)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._all(query)
         return [
             AccessToken(row.account, tuple(row.scopes.split()), row.created, row.revoked)
             for row in rows
@@ -225,9 +231,8 @@ class Queries:
             .limit(1_000)
         )
         due: dict[str, tuple[str, ...]] = {}
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                due[row.message_id] = (*due.get(row.message_id, ()), row.recipient)
+        for row in await self._all(query):
+            due[row.message_id] = (*due.get(row.message_id, ()), row.recipient)
         return due
 
     async def waiting(self) -> Mapping[str, int]:
@@ -237,8 +242,7 @@ class Queries:
             .where(_delivery.c.state == "waiting")
             .group_by(_delivery.c.recipient)
         )
-        async with self._database.read() as connection:
-            return {row.recipient: row.copies for row in await connection.execute(query)}
+        return {row.recipient: row.copies for row in await self._all(query)}
 
 
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
@@ -269,9 +273,7 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def _tiles(
-    connection: AsyncConnection, wanted: frozenset[merkle.Tile]
-) -> dict[merkle.Tile, bytes]:
+def _tiles(connection: Connection, wanted: frozenset[merkle.Tile]) -> dict[merkle.Tile, bytes]:
     table = tables.tiles.c
     found: dict[merkle.Tile, bytes] = {}
     ordered = sorted(wanted)
@@ -279,14 +281,12 @@ async def _tiles(
         query = select(table.level, table.n, table.hashes).where(
             tuple_(table.level, table.n).in_(ordered[start : start + 400])
         )
-        for row in await connection.execute(query):
+        for row in connection.execute(query):
             found[row.level, row.n] = row.hashes
     return found
 
 
-async def _acceptances(
-    connection: AsyncConnection, indices: Sequence[int]
-) -> dict[int, Acceptance]:
+def _acceptances(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:
     """The acceptances of entries, each under the checkpoint of the commit that wrote it."""
     if not indices:
         return {}
@@ -295,8 +295,8 @@ async def _acceptances(
         .join(_private, _private.c.idx == _entry.c.idx)
         .where(_entry.c.idx.in_(indices))
     )
-    rows = {row.idx: row for row in await connection.execute(query)}
-    signed = await _checkpoints(connection, min(indices), max(indices))
+    rows = {row.idx: row for row in connection.execute(query)}
+    signed = _checkpoints(connection, min(indices), max(indices))
     sizes = [size for size, _ in signed]
     by_size: dict[int, list[int]] = {}
     for index in sorted(rows):
@@ -307,7 +307,7 @@ async def _acceptances(
         wanted = frozenset[merkle.Tile]().union(
             *(merkle.tiles_for_inclusion(index, size) for index in members)
         )
-        known = await _tiles(connection, wanted)
+        known = _tiles(connection, wanted)
         proofs = merkle.inclusion_proofs(members, size, known)
         for index, hashes in zip(members, proofs, strict=True):
             row = rows[index]
@@ -316,11 +316,9 @@ async def _acceptances(
     return packed
 
 
-async def _checkpoints(
-    connection: AsyncConnection, first: int, last: int
-) -> list[tuple[int, bytes]]:
+def _checkpoints(connection: Connection, first: int, last: int) -> list[tuple[int, bytes]]:
     """The signed checkpoints from the first that covers ``first`` to the first beyond ``last``."""
-    rows = await connection.execute(
+    rows = connection.execute(
         text(
             "SELECT size, note FROM checkpoints WHERE size > :first AND size <= "
             "(SELECT min(size) FROM checkpoints WHERE size > :last) ORDER BY size"

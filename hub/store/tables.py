@@ -100,6 +100,14 @@ deliveries = Table(
     Index(None, "expires"),
 )
 
+# How far each inbox queue of the broker was filled; behind the truth after a crash, never ahead.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("recipient", CODE, primary_key=True),
+    Column("published", Integer, nullable=False),
+)
+
 receipts = Table(
     "receipts",
     metadata,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from schemas import text
 from schemas.encoding import CODE_PATTERN, DATE_PATTERN
 from schemas.refusal import Refused
 from schemas.vocabulary import ACTIVITIES, UNITS, is_language_tag
@@ -73,9 +74,7 @@ def check(message: "Message", content: object) -> None:
         raise Refused(
             "schema", f"The activities are {', '.join(ACTIVITIES)}.", "$.content.activity"
         )
-    period = content.period
-    if period is not None and period.end < period.start:
-        raise Refused("schema", "The period ends before it starts.", "$.content.period.end")
+    check_period(content.period)
     for position, figure in enumerate(content.figures):
         if figure.unit not in UNITS:
             raise Refused(
@@ -83,7 +82,30 @@ def check(message: "Message", content: object) -> None:
                 f"The units are {', '.join(UNITS)}.",
                 f"$.content.figures[{position}].unit",
             )
-    for position, link in enumerate(content.links):
+    check_links(content.links)
+
+
+def check_period(period: Period | None) -> None:
+    """Check that both days exist, in this order.
+
+    Raises:
+        Refused: ``schema``, with the path.
+    """
+    if period is None:
+        return
+    text.check_date(period.start, "$.content.period.start")
+    text.check_date(period.end, "$.content.period.end")
+    if period.end < period.start:
+        raise Refused("schema", "The period ends before it starts.", "$.content.period.end")
+
+
+def check_links(links: tuple[Link, ...]) -> None:
+    """Check the languages of what the links lead to.
+
+    Raises:
+        Refused: ``schema``, with the path.
+    """
+    for position, link in enumerate(links):
         if link.language is not None and not is_language_tag(link.language):
             raise Refused(
                 "schema",

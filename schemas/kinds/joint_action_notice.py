@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from schemas.encoding import CODE_PATTERN, TIME_PATTERN, parse_time
-from schemas.kinds.activity_bulletin import Link, Period, Place
+from schemas import text
+from schemas.encoding import CODE_PATTERN, TIME_PATTERN
+from schemas.kinds.activity_bulletin import Link, Period, Place, check_links, check_period
 from schemas.refusal import Refused
 from schemas.vocabulary import JOINT_ACTIONS
 
@@ -52,9 +53,8 @@ def check(message: "Message", content: object) -> None:
         raise Refused("schema", "An institution is invited twice.", "$.content.invited")
     if message.sender in content.invited:
         raise Refused("schema", "The proposer does not invite itself.", "$.content.invited")
-    try:
-        parse_time(content.answer_by)
-    except ValueError as error:
-        raise Refused("schema", f"{error}.", "$.content.answer_by") from None
+    check_period(content.period)
+    check_links(content.links)
+    text.check_time(content.answer_by, "$.content.answer_by")
     if content.answer_by <= message.created:
         raise Refused("schema", "The date to answer by has passed.", "$.content.answer_by")

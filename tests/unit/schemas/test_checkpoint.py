@@ -59,6 +59,7 @@ class TestText:
             pytest.param("20852163", "0", id="the empty tree with another root"),
             pytest.param("example.com/behind-the-sofa", "", id="no origin"),
             pytest.param("q2I=\n", "q2I=", id="no last newline"),
+            pytest.param("q2I=\n", "q2I=\nmore", id="more without a newline"),
             pytest.param("q2I=\n", "q2I=\n\n", id="an empty line"),
             pytest.param("q2I=", "q2J=", id="trailing bits"),
             pytest.param("q2I=", "q2I", id="no padding"),

@@ -76,6 +76,7 @@ class TestVkeys:
             "example.com/foo+530d903a+AQ==",
             EXAMPLE_VKEY.replace("530d903a", "530D903A"),
             EXAMPLE_VKEY.replace("530d903a", "530d903"),
+            EXAMPLE_VKEY.replace("530d903a", "530d903a0"),
             EXAMPLE_VKEY.replace("530d903a", "530d903b"),
             EXAMPLE_VKEY.replace("530d903a", ""),
             EXAMPLE_VKEY.replace("foo", "fop"),
@@ -94,10 +95,12 @@ class TestVkeys:
         with pytest.raises(NoteError):
             Vkey.parse(text)
 
+    @pytest.mark.parametrize("kind", [0x01, 0x04], ids=["note", "cosignature"])
     @pytest.mark.parametrize("size", [0, 31, 33])
-    def test_an_ed25519_key_has_32_bytes(self, size):
-        with pytest.raises(NoteError, match=r"public key"):
-            note.ed25519_vkey("hub.example/log", b"k" * size)
+    def test_an_ed25519_key_has_32_bytes(self, kind, size):
+        public = b"k" * size
+        with pytest.raises(NoteError, match="public key"):
+            Vkey("hub.example", note.key_id("hub.example", kind, public), kind, public)
 
     def test_a_key_under_which_one_signature_verifies_everything_is_refused(self):
         identity = b"\x01" + bytes(31)
@@ -138,6 +141,7 @@ class TestFormat:
             pytest.param(b"text\n", id="text alone"),
             pytest.param(b"text\n\n", id="no signature"),
             pytest.param(EXAMPLE[:-1], id="no last newline"),
+            pytest.param(EXAMPLE[:-1] + b"x", id="something else than the last newline"),
             pytest.param(EXAMPLE + b"\n", id="an empty line at the end"),
             pytest.param(EXAMPLE + b"more\n", id="a line that is no signature"),
             pytest.param(EXAMPLE.replace(b"\n\n", b"\n"), id="no blank line"),
@@ -166,6 +170,14 @@ class TestFormat:
         assert raw != EXAMPLE
         with pytest.raises(NoteError):
             note.parse_note(raw)
+
+    @pytest.mark.parametrize(
+        ("name", "key_id", "signature"),
+        [("", b"wxyz", b"s"), ("a b", b"wxyz", b"s"), ("w", b"wxy", b"s"), ("w", b"wxyz", b"")],
+    )
+    def test_a_line_that_could_not_be_read_back_is_refused(self, name, key_id, signature):
+        with pytest.raises(NoteError):
+            SignatureLine(name, key_id, signature)
 
     def test_sixteen_post_quantum_signatures_are_taken(self):
         lines = tuple(SignatureLine(f"w{i}.example", b"wxyz", b"s" * 5000) for i in range(16))

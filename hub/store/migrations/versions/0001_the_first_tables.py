@@ -39,6 +39,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("code", name=op.f("pk_join_requests")),
     )
     op.create_table(
+        "lanes",
+        sa.Column("recipient", sa.String(length=16), nullable=False),
+        sa.Column("published", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("recipient", name=op.f("pk_lanes")),
+    )
+    op.create_table(
         "log_entries",
         sa.Column("idx", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("type", sa.String(length=40), nullable=False),

@@ -1,0 +1,201 @@
+"""What the routes answer, as the OpenAPI document describes it.
+
+Tests compare the hub's real answers with these, member by member.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hub.doors.operators import Scope
+from hub.ledger.queries import AccessToken, DeliveryRow
+from schemas.acceptance import Acceptance, Delivery, Tombstone
+from schemas.directory import Code, Role, State
+from schemas.encoding import HASH_PATTERN, TIME_PATTERN
+from schemas.entry import Entry
+
+Hash = Annotated[str, Meta(pattern=HASH_PATTERN)]
+Time = Annotated[str, Meta(pattern=TIME_PATTERN)]
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9]{30}$(?!\n)")]
+Index = Annotated[int, Meta(ge=0)]
+
+
+REF = "#/components/schemas/{name}"
+"""How the document refers to a struct."""
+
+
+class Alive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The process answers."""
+
+    ok: Literal[True]
+
+
+class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether messages are taken; ``reason`` is why not."""
+
+    ok: bool
+    reason: str | None
+
+
+class Pending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer to a join: an operator has to approve the fingerprint."""
+
+    code: Code
+    state: Literal["pending"]
+    fingerprint: Fingerprint
+
+
+class Delivered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message at its position in the inbox."""
+
+    position: Annotated[int, Meta(ge=1)]
+    delivery: Delivery
+
+
+InboxItem = Annotated[
+    msgspec.Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [{"$ref": REF.format(name=n.__name__)} for n in (Delivered, Tombstone)]
+        }
+    ),
+]
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    """A part of the inbox. ``last`` is the highest position assigned in this inbox."""
+
+    deliveries: list[InboxItem]
+    last: Index
+
+
+class SentReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recorded receipt. ``position`` is its log index; its JWS are the private bytes."""
+
+    position: Index
+    acceptance: Acceptance
+
+
+class Receipts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Receipts for the asker's own messages. ``last`` is where to go on."""
+
+    receipts: list[SentReceipt]
+    last: Annotated[int, Meta(ge=-1)]
+
+
+class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log index of the entry that records a change."""
+
+    index: Index
+
+
+class SigningKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A signing key; it holds at the log indices ``since <= index < until``."""
+
+    kid: Hash
+    member: Code
+    x: Hash
+    since: Index
+    until: Index | None
+    expires: Time | None
+
+
+class SigningKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signing keys, ended ones included."""
+
+    keys: list[SigningKey]
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A participant. ``kid`` names its present signing key."""
+
+    code: Code
+    role: Role
+    state: State
+    names: dict[str, str]
+    country: str | None
+    kid: Hash | None
+
+
+class Members(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everybody in the directory, and the thematic networks."""
+
+    members: list[Member]
+    groups: dict[str, list[Code]]
+
+
+class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request to join that waits for approval."""
+
+    code: Code
+    fingerprint: Fingerprint
+    kid: Hash
+    received: Time
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new access token, shown this once."""
+
+    account: str
+    scopes: list[Scope]
+    token: Hash
+
+
+class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose access tokens there are, without the tokens."""
+
+    tokens: list[AccessToken]
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A log entry with its private part, null where there is none or it was erased."""
+
+    index: Index
+    entry: Entry
+    private: dict[str, object] | None
+
+
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Log entries that match. ``next`` is the ``after`` of the next page, null on the last."""
+
+    events: list[Event]
+    next: Index | None
+
+
+class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the hub knows of an accepted message; ``index`` is that of its acceptance."""
+
+    sender: Code
+    kind: str
+    marking: str
+    index: Index
+
+
+class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All about one message; a refused one has events only."""
+
+    id: str
+    message: Summary | None
+    acceptance: Acceptance | None
+    deliveries: list[DeliveryRow]
+    events: list[Event]
+
+
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator wants to know first.
+
+    ``participants`` counts them by state, ``waiting_deliveries`` the copies without a receipt by
+    recipient. ``store_failing`` is why the last commit failed, null where it did not.
+    """
+
+    version: str
+    instance: str
+    origin: str
+    vkey: str
+    log_size: Index
+    participants: dict[str, int]
+    waiting_deliveries: dict[str, int]
+    waiting_jobs: int
+    store_failing: str | None
+    free_disk_bytes: int

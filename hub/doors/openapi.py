@@ -1,0 +1,394 @@
+"""The OpenAPI 3.1 document of the HTTP door, made from the tables of its routes.
+
+``OPERATIONS`` has a row for every route of the authorisation table: what goes in, what comes out,
+and which refusals there can be.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from hub.doors import answers, http
+from hub.doors.access import TABLE, Role
+from hub.doors.answers import REF
+from hub.doors.audit import Search
+from hub.doors.exchange import Page
+from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
+from hub.doors.problems import RETRY_AFTER
+from hub.ledger.explain import Why
+from hub.ledger.verify import Verdict
+from schemas.acceptance import Acceptance, Delivery, Tombstone
+from schemas.encoding import CODE_PATTERN
+from schemas.publication.formats import (
+    HASH,
+    LANGUAGE_TAG,
+    Bundle,
+    Problem,
+    Schema,
+    definitions,
+    prose,
+    tidy,
+)
+from schemas.refusal import REFUSALS
+from schemas.signature import JwsEnvelope
+
+JSON: Final = "application/json"
+JOSE: Final = "application/jose+json"
+EVENTS: Final = "text/event-stream"
+TEXT: Final = "text/plain"
+BINARY: Final = "application/octet-stream"
+PROBLEM: Final = "application/problem+json"
+
+
+class Whose(msgspec.Struct, frozen=True):
+    """Whose keys; everybody's where it is left out."""
+
+    member: str | None = None
+
+
+class Whom(msgspec.Struct, frozen=True):
+    """For whom to explain."""
+
+    member: Annotated[str, Meta(min_length=1)]
+
+
+class Anything(msgspec.Struct, frozen=True):
+    """A JSON object of its own kind."""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One row.
+
+    ``answers`` are structs, or media types of what is no JSON, by status. ``body`` is a struct, or
+    an envelope as ``application/jose+json`` that carries what ``signed`` says.
+    """
+
+    answers: Mapping[int, type | str]
+    refusals: tuple[str, ...] = ()
+    query: type | None = None
+    body: type | None = None
+    signed: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+_PARSED = ("malformed", "duplicate-key", "too-large")
+_JSON_BODY = (*_PARSED, "schema")
+_SIGNED = (*_JSON_BODY, "bad-header", "bad-signature", "unknown-key")
+_KEYS = ("revoked-key", "expired-key")
+_WRITTEN = ("busy",)
+_CHANGED = (*_JSON_BODY, *_WRITTEN, "conflict")
+_STATEMENT = (*_SIGNED, *_WRITTEN, "bad-statement", "low-order-key", "conflict")
+_MESSAGE = (
+    *(*_SIGNED, *_WRITTEN, "sender-unsigned", "sender-mismatch"),
+    *("suspended", "held", "role-may-not-send", "forbidden-character", "unknown-kind"),
+    *("unsupported-version", "sealed-unsupported", "attachments-unsupported"),
+    *("created-out-of-range", "expired", "id-conflict", "unknown-recipient", "marking-conflict"),
+    *("no-recipient", "unknown-action", "not-invited", "not-proposer", "answer-late"),
+    *("action-state", "bad-cosignature", "quota"),
+)
+_RECEIPT = (*_SIGNED, *_WRITTEN, "forbidden-character", "sender-mismatch", "bad-receipt")
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
+    {
+        ("GET", "/livez"): Operation({200: answers.Alive}),
+        ("GET", "/readyz"): Operation({200: answers.Ready, 503: answers.Ready}),
+        ("GET", "/openapi.json"): Operation({200: Anything}, ("not-found",)),
+        ("GET", "/schemas/{name}"): Operation({200: Anything}, ("not-found",)),
+        ("POST", "/v1/join"): Operation(
+            {202: answers.Pending},
+            (*_STATEMENT, "unknown-invitation"),
+            signed="a `join` key statement (`nhri-key+json`), signed by the new key",
+        ),
+        ("GET", "/log/checkpoint"): Operation({200: TEXT}, ("not-found",)),
+        ("GET", "/log/{tile:tile/.+}"): Operation({200: BINARY}, ("not-found",)),
+        ("POST", "/v1/messages"): Operation(
+            {200: Acceptance, 201: Acceptance},
+            _MESSAGE,
+            signed="a message (`nhri-message+json`; `/schemas/message.json`)",
+        ),
+        ("GET", "/v1/messages/{id}"): Operation({200: Delivery}, ("not-found",)),
+        ("GET", "/v1/inbox"): Operation(
+            {200: answers.Inbox},
+            ("bad-request",),
+            query=Page,
+            headers={"Last-Event-ID": "In an event stream: the position to go on after."},
+        ),
+        ("POST", "/v1/receipts"): Operation(
+            {200: Acceptance, 201: Acceptance},
+            _RECEIPT,
+            signed="a delivery receipt (`nhri-delivery+json`; `/schemas/receipt.json`)",
+        ),
+        ("GET", "/v1/receipts"): Operation({200: answers.Receipts}, ("bad-request",), query=Page),
+        ("POST", "/v1/keys"): Operation(
+            {201: answers.Recorded},
+            (*_STATEMENT, "sender-mismatch"),
+            signed="a `rotate` or `revoke` key statement (`nhri-key+json`)",
+        ),
+        ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, query=Whose),
+        ("GET", "/v1/members"): Operation({200: answers.Members}),
+        ("POST", "/v1/members"): Operation(
+            {201: Bundle}, (*_CHANGED, "forbidden-character"), body=Invite
+        ),
+        ("GET", "/v1/members/{code}/join"): Operation({200: answers.JoinRequest}, ("not-found",)),
+        ("POST", "/v1/members/{code}/approve"): Operation(
+            {200: answers.Recorded}, _CHANGED, body=Approval
+        ),
+        ("POST", "/v1/members/{code}/suspend"): Operation(
+            {200: answers.Recorded}, _CHANGED, body=Reason
+        ),
+        ("POST", "/v1/members/{code}/resume"): Operation(
+            {200: answers.Recorded}, _CHANGED, body=Reason
+        ),
+        ("POST", "/v1/members/{code}/hold"): Operation(
+            {201: Bundle}, (*_CHANGED, "not-found"), body=Reason
+        ),
+        ("POST", "/v1/keys/{kid}/revoke"): Operation(
+            {200: answers.Recorded}, (*_CHANGED, "unknown-key"), body=KeyReason
+        ),
+        ("POST", "/v1/groups/{code}"): Operation(
+            {200: answers.Recorded}, _CHANGED, body=GroupMembers
+        ),
+        ("GET", "/v1/tokens"): Operation({200: answers.Tokens}),
+        ("POST", "/v1/tokens"): Operation(
+            {201: answers.Token}, (*_JSON_BODY, *_WRITTEN), body=NewToken
+        ),
+        ("POST", "/v1/tokens/{account}/revoke"): Operation(
+            {200: answers.Recorded}, ("not-found", *_WRITTEN)
+        ),
+        ("GET", "/v1/audit/events"): Operation(
+            {200: answers.Events}, ("bad-request", *_WRITTEN), query=Search
+        ),
+        ("GET", "/v1/audit/messages/{id}"): Operation(
+            {200: answers.Timeline}, ("not-found", *_WRITTEN)
+        ),
+        ("GET", "/v1/audit/messages/{id}/why"): Operation(
+            {200: Why}, ("bad-request", "not-found", *_WRITTEN), query=Whom
+        ),
+        ("GET", "/v1/audit/verify"): Operation({200: Verdict}),
+        ("GET", "/v1/status"): Operation({200: answers.Status}),
+    }
+)
+
+# What stands in a path, by the parameter's name; `tile` brings its own pattern.
+_IN_PATH: Final[Mapping[str, Schema]] = MappingProxyType(
+    {
+        "account": {"description": "Whose access tokens."},
+        "code": {"pattern": CODE_PATTERN, "description": "Code of a participant or group."},
+        "id": {"description": "Id of a message."},
+        "kid": HASH | {"description": "Thumbprint of a signing key."},
+        "name": {"pattern": r"^[a-z0-9_.]+\.json$", "description": "Name of the file."},
+        "tile": {
+            "description": "Path of a tile or entry bundle (C2SP tlog-tiles); its slashes stand "
+            "as they are: `tile/0/000`, `tile/entries/000.p/7`."
+        },
+    }
+)
+
+_PARTICIPANTS = frozenset({Role.MEMBER, Role.PARTNER, Role.OBSERVER, Role.SUSPENDED})
+
+_SECURITY: Final[Mapping[str, Schema]] = MappingProxyType(
+    {
+        "participant": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "nhri-auth+jwt",
+            "description": "A compact JWS that the participant signs for this one request: header "
+            "exactly `alg` (Ed25519), `kid` and `typ`; claims `iss` (own code), `aud` (the log's "
+            "origin or the hub's address), `iat`, `exp` (at most 60 s later), `jti` (random; "
+            "counts once on a write), `htm` (method), `htu` (address without query).",
+        },
+        "account": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The opaque access token of an operator, auditor or reader of the log.",
+        },
+    }
+)
+
+_HEADERS: Final[Mapping[str, tuple[str, Schema]]] = MappingProxyType(
+    {
+        "401": ("WWW-Authenticate", {"const": "Bearer"}),
+        **{str(status): ("Retry-After", {"const": wait}) for status, wait in RETRY_AFTER.items()},
+    }
+)
+
+
+def document() -> Schema:
+    """The whole document."""
+    _, components = definitions(_types(), REF)
+    components["Invite"]["properties"]["names"]["propertyNames"] = LANGUAGE_TAG
+    paths: dict[str, Schema] = {}
+    for method, path in TABLE:
+        paths.setdefault(template(path), {})[method.lower()] = _operation(method, path)
+    tags = {inspect.getmodule(handler) for handler in http.HANDLERS.values()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "NHRI exchange hub",
+            "version": "1",
+            "summary": "Messages between national human rights institutions.",
+            "description": "Nobody has to trust the hub: whatever it says is signed, and can be "
+            "checked against its log. A write that is answered with 429 or 503 wrote nothing.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": sorted(
+            (
+                {"name": _tag(module), "description": prose(inspect.getdoc(module) or "")}
+                for module in tags
+            ),
+            key=lambda tag: tag["name"],
+        ),
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": dict(_SECURITY)},
+    }
+
+
+def template(path: str) -> str:
+    """A route's path as OpenAPI writes it: parameters without their patterns."""
+    return re.sub(r"{(\w+):[^}]+}", r"{\1}", path)
+
+
+def _tag(module: object) -> str:
+    return inspect.getmodulename(inspect.getfile(module)) or ""  # type: ignore[arg-type]
+
+
+def _types() -> Sequence[type]:
+    """Every struct that a row names, and those that are named by reference."""
+    rows = OPERATIONS.values()
+    named = dict.fromkeys(kind for row in rows for kind in (row.body, *row.answers.values()))
+    structs = (kind for kind in named if isinstance(kind, type))
+    return [*structs, answers.Delivered, Tombstone, JwsEnvelope, Problem]
+
+
+def _operation(method: str, path: str) -> Schema:
+    row = OPERATIONS[method, path]
+    handler = http.HANDLERS[method, path]
+    tag = _tag(inspect.getmodule(handler))
+    said = re.sub(r"^`[A-Z]+ [^`]+`: ", "", prose(inspect.getdoc(handler) or ""))
+    made: Schema = {
+        "operationId": f"{tag}_{handler.__name__}",
+        "tags": [tag],
+        "summary": said[:1].upper() + said[1:],
+        "security": _security(TABLE[method, path]),
+        "parameters": [*_path_parameters(path), *_query(row), *_header(row)],
+        "responses": _responses(row, TABLE[method, path]),
+    }
+    if row.signed is not None:
+        made["requestBody"] = {
+            "required": True,
+            "description": f"An envelope with {row.signed}.",
+            "content": {JOSE: {"schema": _ref(JwsEnvelope)}},
+        }
+    if row.body is not None:
+        needed = any(field.required for field in msgspec.structs.fields(row.body))
+        content = {JSON: {"schema": _ref(row.body)}}
+        made["requestBody"] = {"required": needed, "content": content}
+    return made
+
+
+def _ref(kind: type) -> Schema:
+    return {"$ref": REF.format(name=kind.__name__)}
+
+
+def _security(allowed: frozenset[Role]) -> list[Schema]:
+    """Each role that may use a route is an alternative; none for what is for anyone."""
+    if Role.ANONYMOUS in allowed:
+        return []
+    return [
+        {"participant" if role in _PARTICIPANTS else "account": [role.value]}
+        for role in Role
+        if role in allowed
+    ]
+
+
+def _path_parameters(path: str) -> list[Schema]:
+    made = []
+    for name, pattern in re.findall(r"{(\w+)(?::([^}]+))?}", path):
+        schema: Schema = {"type": "string"} | _IN_PATH[name]
+        if pattern:
+            schema["pattern"] = f"^{pattern}$"
+        tidy(schema)
+        said = schema.pop("description")
+        made.append(
+            {"name": name, "in": "path", "required": True, "description": said, "schema": schema}
+        )
+    return made
+
+
+def _query(row: Operation) -> list[Schema]:
+    if row.query is None:
+        return []
+    _, components = definitions([row.query], REF)
+    described = components[row.query.__name__]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in described["required"],
+            "schema": _given(schema),
+        }
+        for name, schema in described["properties"].items()
+    ]
+
+
+def _given(schema: Schema) -> Schema:
+    """What a parameter is where it is given; a query has no way to say null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    given: Schema = options[0] if options else schema
+    # A search compares times as texts; one that never comes will do.
+    return {keyword: value for keyword, value in given.items() if keyword != "format"}
+
+
+def _header(row: Operation) -> list[Schema]:
+    return [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        for name, text in row.headers.items()
+    ]
+
+
+def _responses(row: Operation, allowed: frozenset[Role]) -> Schema:
+    made: Schema = {str(status): _answer(kind) for status, kind in row.answers.items()}
+    by_status: dict[str, list[str]] = {}
+    for code in _refusals(row, allowed):
+        by_status.setdefault(str(REFUSALS[code].status), []).append(code)
+    for status, codes in sorted(by_status.items()):
+        said = "\n\n".join(f"`{code}`: {REFUSALS[code].title}." for code in codes)
+        problem: Schema = {"description": said, "content": {PROBLEM: {"schema": _ref(Problem)}}}
+        if status in made:
+            made[status]["content"] |= problem["content"]
+            continue
+        if status in _HEADERS:
+            name, schema = _HEADERS[status]
+            problem["headers"] = {name: {"required": True, "schema": schema}}
+        made[status] = problem
+    return made
+
+
+def _refusals(row: Operation, allowed: frozenset[Role]) -> Iterable[str]:
+    """The refusals of a row, with those that come before its handler or from a fault of ours."""
+    codes = [*row.refusals, "storage"]
+    if Role.ANONYMOUS not in allowed:
+        codes += ["unauthenticated", "forbidden"]
+        codes += _KEYS if allowed & _PARTICIPANTS else ()
+    return dict.fromkeys(codes)
+
+
+def _answer(kind: type | str) -> Schema:
+    if isinstance(kind, str):
+        schema: Schema = {"type": "string"} if kind == TEXT else {}
+        return {"description": "As C2SP tlog-tiles says.", "content": {kind: {"schema": schema}}}
+    described = prose(inspect.getdoc(kind) or "")
+    content: Schema = {JSON: {"schema": _ref(kind)}}
+    if kind is answers.Inbox:
+        described += (
+            "\n\nWith `Accept: text/event-stream` an endless stream: `id` is the position, `event` "
+            "is `delivery` or `tombstone`, `data` one item."
+        )
+        content[EVENTS] = {"schema": {"type": "string"}}
+    return {"description": described, "content": content}

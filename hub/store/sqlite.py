@@ -1,0 +1,157 @@
+"""SQLite: what must hold before the hub believes it can keep a promise.
+
+One writer connection and a few readers, write-ahead log, ``synchronous=FULL`` asserted (WAL with
+NORMAL does not sync on commit: an accepted message could be lost with the power). A file that is
+not ours or is damaged is refused with a sentence, never repaired or overwritten.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from hub.settings import StartError
+from hub.store.migrations import upgrade
+
+APPLICATION_ID = 0x4E485249
+"""``NHRI``: the mark in the header of our SQLite files."""
+
+_READERS = 4
+
+T = TypeVar("T")
+
+
+class SqliteDatabase:
+    """One SQLite file. A whole transaction is one hop to a thread, not each of its statements.
+
+    (With a hop there and back for each statement, a group commit of 30 messages took 35 ms where it
+    now takes less than half.)
+    """
+
+    def __init__(self, writer: Engine, reader: Engine, lock: int) -> None:
+        """Keep the two engines and the descriptor of the lock file."""
+        self._writer = writer
+        self._reader = reader
+        self._lock = lock
+        self._write_thread = ThreadPoolExecutor(1, "writer")
+        self._read_threads = ThreadPoolExecutor(_READERS, "reader")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a writing transaction, committed when ``work`` returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._write_thread, _transact, self._writer, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a reading transaction: every statement in it sees the same state."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._read_threads, _transact, self._reader, work)
+
+    async def close(self) -> None:
+        """Wait for what is running, close all connections and give the lock back."""
+        await asyncio.to_thread(self._write_thread.shutdown)
+        await asyncio.to_thread(self._read_threads.shutdown)
+        self._reader.dispose()
+        self._writer.dispose()
+        os.close(self._lock)
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+async def open_sqlite(path: Path) -> SqliteDatabase:
+    """Open a database file, creating or migrating it as needed.
+
+    Raises:
+        StartError: it is not ours, damaged, in use by another hub, or cannot be written.
+    """
+    lock = _lock(path)
+    try:
+        database = _open(path, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
+        await _prepare(database, path)
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+def _lock(path: Path) -> int:
+    """Take the lock file, so that a second hub or an offline command cannot write beside us."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"The database {path} cannot be opened: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartError(f"Another hub is using the database {path}; stop it first.") from None
+    return descriptor
+
+
+def _open(path: Path, lock: int) -> SqliteDatabase:
+    if not path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    url = f"sqlite:///{path}"
+    writer = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0)
+    reader = create_engine(url, poolclass=QueuePool, pool_size=_READERS, max_overflow=0)
+    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+        event.listen(engine, "connect", _pragmas)
+        event.listen(engine, "begin", _begin(begin))
+    return SqliteDatabase(writer, reader, lock)
+
+
+def _pragmas(connection: object, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]  # the driver must not begin
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
+        "journal_size_limit=67108864",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA synchronous")
+    assert cursor.fetchone() == (2,), "SQLite did not take synchronous=FULL"
+    cursor.close()
+
+
+def _begin(statement: str):  # type: ignore[no-untyped-def]
+    def begin(connection) -> None:  # type: ignore[no-untyped-def]
+        connection.exec_driver_sql(statement)
+
+    return begin
+
+
+async def _prepare(database: SqliteDatabase, path: Path) -> None:
+    def prepare(connection: Connection) -> None:
+        mark = connection.execute(text("PRAGMA application_id")).scalar_one()
+        tables = connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar()
+        if mark != APPLICATION_ID and tables:
+            raise StartError(f"{path} is the database of another program; name another file.")
+        damage = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+        if damage != "ok":
+            raise StartError(f"The database {path} is damaged ({damage}); restore a backup.")
+        connection.execute(text(f"PRAGMA application_id={APPLICATION_ID}"))
+        upgrade(connection)
+
+    try:
+        await database.write(prepare)
+    except DatabaseError as error:
+        reason = str(error.orig).rstrip(".")
+        raise StartError(
+            f"The database {path} cannot be used ({reason}); restore a backup or name another file."
+        ) from None

@@ -1,0 +1,56 @@
+"""``python -m tests.bench``: measure, print a table, write ``build/bench.json``."""
+
+import asyncio
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import http_sqlite
+from tests.bench.http_sqlite import HttpFigures
+
+RESULTS = Path("build/bench.json")
+
+
+class Results(msgspec.Struct, frozen=True):
+    """Everything that was measured in one run."""
+
+    machine: str
+    http_sqlite: HttpFigures
+
+
+async def measure(console: Console) -> Results:
+    with tempfile.TemporaryDirectory(prefix="nhri-bench-") as folder:
+        console.print("HTTP and SQLite against a bare POST ...")
+        http = await http_sqlite.measure(Path(folder))
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    return Results(machine, http)
+
+
+def main() -> None:
+    console = Console()
+    results = asyncio.run(measure(console))
+    console.print(_table(results))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+    console.print(f"written to {RESULTS}")
+
+
+def _table(results: Results) -> Table:
+    table = Table("", "messages/s", "p50 ms", "p99 ms", title=results.machine)
+    http = results.http_sqlite
+    for name, figures in (("bare POST", http.bare), ("hub, HTTP + SQLite", http.hub)):
+        table.add_row(
+            name, f"{figures.per_second:.0f}", f"{figures.p50_ms:.1f}", f"{figures.p99_ms:.1f}"
+        )
+    table.add_row("ratio", f"{http.ratio:.3f}", "", "")
+    table.add_row("hub resident", f"{http.hub_resident_mb:.0f} MB", "", "")
+    return table
+
+
+if __name__ == "__main__":
+    main()

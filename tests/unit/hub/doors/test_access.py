@@ -1,0 +1,78 @@
+"""The authorisation table: who may use what. What it allows to each role is written out here."""
+
+import pytest
+
+from hub.doors import http
+from hub.doors.access import ANONYMOUS, TABLE, Role
+
+OPEN = {
+    "GET /livez",
+    "GET /readyz",
+    "GET /openapi.json",
+    "GET /schemas/{name}",
+    "POST /v1/join",
+    "GET /log/checkpoint",
+}
+LOG = {"GET /log/{tile:tile/.+}"}
+RECEIVING = {
+    "GET /v1/messages/{id}",
+    "GET /v1/inbox",
+    "POST /v1/receipts",
+    "POST /v1/keys",
+    "GET /v1/keys",
+    "GET /v1/members",
+}
+SENDING = {"POST /v1/messages", "GET /v1/receipts"}
+AUDITING = {
+    "GET /v1/keys",
+    "GET /v1/members",
+    "GET /v1/audit/events",
+    "GET /v1/audit/messages/{id}",
+    "GET /v1/audit/messages/{id}/why",
+    "GET /v1/audit/verify",
+    "GET /v1/status",
+}
+OPERATING = {
+    "POST /v1/members",
+    "GET /v1/members/{code}/join",
+    "POST /v1/members/{code}/approve",
+    "POST /v1/members/{code}/suspend",
+    "POST /v1/members/{code}/resume",
+    "POST /v1/members/{code}/hold",
+    "POST /v1/keys/{kid}/revoke",
+    "POST /v1/groups/{code}",
+    "GET /v1/tokens",
+    "POST /v1/tokens",
+    "POST /v1/tokens/{account}/revoke",
+}
+
+ALLOWED = {
+    Role.ANONYMOUS: OPEN,
+    Role.MEMBER: OPEN | LOG | RECEIVING | SENDING,
+    Role.PARTNER: OPEN | LOG | RECEIVING | SENDING,
+    Role.OBSERVER: OPEN | LOG | RECEIVING,
+    Role.SUSPENDED: OPEN | LOG,
+    Role.OPERATOR: OPEN | LOG | AUDITING | OPERATING,
+    Role.AUDITOR: OPEN | LOG | AUDITING,
+    Role.LOG: OPEN | LOG,
+}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_may_use_these_routes_and_no_others(role):
+    allowed = {f"{method} {path}" for (method, path), roles in TABLE.items() if role in roles}
+    assert allowed == ALLOWED[role]
+
+
+def test_every_row_has_a_handler_and_every_handler_a_row():
+    assert set(http.HANDLERS) == set(TABLE)
+
+
+def test_the_door_has_exactly_the_routes_of_the_table():
+    routes = http.build(None).router.routes()
+    built = {(route.method, route.resource.canonical) for route in routes}
+    assert built == {(method, path.replace("{tile:tile/.+}", "{tile}")) for method, path in TABLE}
+
+
+def test_nobody_known_has_the_role_of_nobody_known():
+    assert ANONYMOUS.roles == {Role.ANONYMOUS}

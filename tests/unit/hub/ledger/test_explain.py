@@ -1,0 +1,117 @@
+"""Explaining: one sentence that says why somebody received a message, or why not."""
+
+import json
+
+import pytest
+
+from hub.ledger import explain
+from hub.ledger.queries import DeliveryRow, Event
+from schemas import entry as entries
+from schemas.refusal import Refused
+from tests import builders
+from tests.builders import message_id
+
+ACCEPTED = {
+    "envelope": "x" * 43,
+    "kind": "activity_bulletin.v1",
+    "marking": "TLP:AMBER",
+    "thread": None,
+    "recipients": {
+        "kg": {"position": 4, "reason": "named"},
+        "tj": {"position": 2, "reason": "group:region"},
+    },
+    "left_out": {"tm": "suspended", "undp": "marking", "kz": "sender"},
+}
+
+
+def event(kind, public=None, private=None):
+    raw = entries.encode(builders.entry(kind, message_id(), public, private=private))
+    return Event(9, raw, private)
+
+
+def accepted(private=ACCEPTED):
+    return event(entries.MESSAGE_ACCEPTED, private=json.dumps(private).encode())
+
+
+def copy(recipient, position, state, time=None, reason=None):
+    return DeliveryRow(recipient, position, state, None if time is None else 12, time, reason)
+
+
+COPIES = [copy("kg", 4, "waiting"), copy("tj", 2, "received", builders.time(5), "")]
+
+
+def why(member, events=None, copies=COPIES):
+    return explain.why(member, events or [accepted()], copies, builders.directory())
+
+
+class TestARecipient:
+    def test_that_was_named(self):
+        found = why("kg")
+        assert (found.received, found.rule, found.position) == (False, "named", 4)
+        assert found.sentence == (
+            "kg is a recipient because it was named, at position 4; "
+            "it is in the inbox, but no receipt has come yet."
+        )
+
+    def test_that_is_in_a_group(self):
+        found = why("tj")
+        assert (found.received, found.rule, found.status) == (True, "group:region", "received")
+        assert found.time == builders.time(5)
+        assert found.sentence == (
+            "tj is a recipient because it is in region, at position 2; "
+            f"its signed receipt came at {builders.time(5)}."
+        )
+
+    @pytest.mark.parametrize(
+        ("state", "received", "words"),
+        [
+            ("read", True, "says that it was read"),
+            ("refused", False, "refused it at 2026-07-01T09:05:00.000Z: the disk is full"),
+            ("expired", False, "expired before it was fetched"),
+            ("erased", False, "erased before it was fetched"),
+        ],
+    )
+    def test_whose_copy_went_another_way(self, state, received, words):
+        row = copy("kg", 4, state, builders.time(5), "the disk is full")
+        found = why("kg", copies=[row])
+        assert found.received is received
+        assert words in found.sentence
+
+
+class TestWhoeverReceivedNothing:
+    @pytest.mark.parametrize(
+        ("member", "rule", "words"),
+        [
+            ("tm", "left out: suspended", "it was suspended at that time"),
+            ("undp", "left out: marking", "the marking TLP:AMBER may not go to its role"),
+            ("kz", "left out: sender", "it is the sender"),
+            ("uz", "not in the audience", "names neither it nor a group of it"),
+            ("atlantis", "unknown", "there is no such participant"),
+        ],
+    )
+    def test_is_told_why(self, member, rule, words):
+        found = why(member)
+        assert (found.received, found.rule, found.position) == (False, rule, None)
+        assert words in found.sentence
+
+    def test_of_a_message_that_was_refused_is_told_so(self):
+        refused = event(entries.MESSAGE_REFUSED, {"code": "schema"})
+        found = why("kg", [refused], [])
+        assert (found.received, found.rule) == (False, "refused: schema")
+        assert found.sentence == "kg did not receive it: the hub refused the message (schema)."
+
+    def test_of_a_message_that_was_refused_first_and_then_accepted_is_told_of_the_second(self):
+        refused = event(entries.MESSAGE_REFUSED, {"code": "quota"})
+        assert why("tj", [refused, accepted()]).received
+
+
+def test_a_message_that_the_log_does_not_know_is_not_found():
+    with pytest.raises(Refused) as caught:
+        explain.why("kg", [], [], builders.directory())
+    assert caught.value.code == "not-found"
+
+
+def test_a_message_whose_record_was_erased_is_not_found():
+    with pytest.raises(Refused) as caught:
+        why("kg", [Event(9, accepted().raw, None)])
+    assert caught.value.code == "not-found"

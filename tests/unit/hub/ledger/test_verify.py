@@ -1,0 +1,149 @@
+"""Verifying: whoever edits one table of the stored log is found out."""
+
+import asyncio
+
+import pytest
+
+from hub.ledger import sequence, verify
+from hub.ledger.sequence import Draft, LogKey, Tree
+from schemas import entry as entries
+from schemas import merkle, note
+from tests import builders
+
+KEY = LogKey(builders.LOG, builders.LOG_KEY)
+
+
+class Stored:
+    """The part of the port ``Queries`` that is asked here, upon rows that a test can edit."""
+
+    def __init__(self, size, batch=100):
+        self.rows, self.rows_of_tiles, self.secrets, self.note = [], {}, {}, None
+        tree = Tree()
+        while tree.size < size:
+            count = min(batch, size - tree.size)
+            made = [self.entry(index) for index in range(tree.size, tree.size + count)]
+            appended = sequence.append(tree, made, KEY)
+            tree, self.note = appended.tree, appended.checkpoint
+            self.rows_of_tiles |= appended.tiles
+            self.rows += [each.raw for each in made]
+            self.secrets |= {each.index: (each.salt, each.private) for each in made}
+
+    def entry(self, index, kind=entries.HUB_STARTED):
+        draft = Draft(kind, "hub", str(index), private=b"private")
+        return sequence.write(draft, index, builders.time(), builders.salt())
+
+    async def checkpoint(self):
+        return self.note
+
+    async def entries(self, start, end):
+        return self.rows[start:end]
+
+    async def tiles(self, wanted):
+        return {tile: self.rows_of_tiles[tile] for tile in wanted if tile in self.rows_of_tiles}
+
+    async def private(self, start, end):
+        return {i: secret for i, secret in self.secrets.items() if start <= i < end}
+
+
+class Here:
+    """Runs at once what would run in a thread."""
+
+    async def run(self, function):
+        return function()
+
+
+def checked(stored, vkey=builders.LOG):
+    return asyncio.run(verify.verify(stored, Here(), vkey))
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 600])
+def test_a_log_that_is_what_was_signed(size):
+    verdict = checked(Stored(size))
+    assert verdict.ok
+    assert (verdict.size, verdict.entries, verdict.problems) == (size, size, ())
+
+
+def test_an_empty_log():
+    assert checked(Stored(0)).ok
+
+
+def test_a_log_that_has_grown_since_its_checkpoint_was_read():
+    stored, later = Stored(300), Stored(310)
+    stored.rows, stored.rows_of_tiles = later.rows, later.rows_of_tiles
+    assert checked(stored).ok
+
+
+@pytest.mark.parametrize("index", [0, 255, 256, 599])
+def test_an_edited_entry_is_named(index):
+    stored = Stored(600)
+    stored.rows[index] = stored.entry(index, "hub.edited").raw
+    verdict = checked(stored)
+    assert not verdict.ok
+    assert f"Entry {index} is not the one that was recorded." in verdict.problems
+    assert "The root of the stored entries is not the one that was signed." in verdict.problems
+
+
+def test_an_entry_that_is_no_entry_is_named():
+    stored = Stored(3)
+    stored.rows[1] = b"junk"
+    assert any("Entry 1 cannot be read" in problem for problem in checked(stored).problems)
+
+
+@pytest.mark.parametrize("gone", [0, 599])
+def test_a_deleted_entry_is_missed(gone):
+    stored = Stored(600)
+    del stored.rows[gone]
+    assert not checked(stored).ok
+
+
+def test_an_edited_entry_with_its_tiles_made_to_fit_still_does_not_lead_to_the_signed_root():
+    stored, forged = Stored(600), Stored(600)
+    forged.rows[7] = forged.entry(7, "hub.edited").raw
+    stored.rows = forged.rows
+    hashes = [merkle.leaf_hash(raw) for raw in forged.rows]
+    stored.rows_of_tiles = merkle.append(0, {}, hashes)
+    problems = checked(stored).problems
+    assert problems == ("The root of the stored entries is not the one that was signed.",)
+
+
+@pytest.mark.parametrize("tile", [(0, 0), (0, 2), (1, 0)])
+def test_an_edited_tile_is_noticed_though_the_entries_are_right(tile):
+    stored = Stored(600)
+    hashes = stored.rows_of_tiles[tile]
+    stored.rows_of_tiles[tile] = hashes[:-1] + bytes([hashes[-1] ^ 1])
+    assert not checked(stored).ok
+
+
+@pytest.mark.parametrize("tile", [(0, 1), (1, 0)])
+def test_a_missing_tile_is_noticed(tile):
+    stored = Stored(600)
+    del stored.rows_of_tiles[tile]
+    assert not checked(stored).ok
+
+
+def test_a_checkpoint_that_is_gone_is_missed():
+    stored = Stored(3)
+    stored.note = None
+    assert checked(stored).problems == ("The log has entries, but no checkpoint.",)
+
+
+@pytest.mark.parametrize("edited", [0, 1], ids=["salt", "private part"])
+def test_an_edited_private_part_is_named(edited):
+    stored = Stored(300)
+    secret = list(stored.secrets[280])
+    secret[edited] = bytes(32)
+    stored.secrets[280] = tuple(secret)
+    problems = checked(stored).problems
+    assert problems == ("The private part of entry 280 is not the one recorded.",)
+
+
+def test_an_erased_private_part_is_not_missed():
+    stored = Stored(3)
+    del stored.secrets[1]
+    assert checked(stored).ok
+
+
+def test_a_checkpoint_by_another_key_does_not_hold():
+    other = note.ed25519_vkey(builders.ORIGIN, builders.public(builders.key("other log")))
+    [problem] = checked(Stored(3), other).problems
+    assert "The checkpoint does not hold" in problem
