@@ -1,4 +1,5 @@
-# Needs make and Python 3.11 or newer; everything else is put into .venv from the lock file.
+# Needs make and Python 3.11 or newer; .venv is built from the lock file, and deploy/setup.sh sees
+# to servers and browser where a target needs them.
 .DEFAULT_GOAL := help
 
 # Names what .venv was built from and where, because a .venv that was copied or moved still runs
@@ -20,11 +21,13 @@ help: ## Show this list
 
 .PHONY: demo
 demo: $(READY) ## Run the exchange with six institutions on this machine
+	@[ "$$BROKER" != rabbitmq ] || sh deploy/setup.sh rabbitmq postgresql
 	@exec .venv/bin/nhri-hub demo $${ONCE:+--once} $${DIR:+--dir "$$DIR"} \
 		$${PORT:+--port "$$PORT"} $${BROKER:+--broker "$$BROKER"}
 
 .PHONY: test
 test: $(READY) ## Run every test
+	@sh deploy/setup.sh rabbitmq postgresql chromium
 	$(PYTEST) -m 'not campaign and not bench'
 
 .PHONY: test-fast
@@ -45,11 +48,17 @@ format: $(READY) ## Format the code and mend what ruff can mend
 
 .PHONY: bench
 bench: $(READY) ## Measure
+	@sh deploy/setup.sh rabbitmq postgresql
 	.venv/bin/python -m tests.bench
 
 .PHONY: campaign
 campaign: $(READY) ## Run the long tests: many random crashes and faults
+	@sh deploy/setup.sh rabbitmq postgresql
 	$(PYTEST) -m campaign
+
+.PHONY: publish
+publish: $(READY) ## Write what is generated from the code: schemas, OpenAPI, tables
+	.venv/bin/python -m tests.publish
 
 .PHONY: lock
 lock: ## Pin the dependencies of pyproject.toml again (needs uv)
@@ -63,7 +72,7 @@ clean: ## Remove .venv, caches and builds
 
 # An interrupted build leaves no stamp and is done again.
 $(LOCKED):
-	@set -e; python=$$(sh deploy/setup.sh); \
+	@set -e; python=$$(sh deploy/setup.sh python); \
 		echo "Building .venv with $$python from requirements.lock (about a minute) ..."; \
 		"$$python" -m venv --clear .venv; \
 		$(PIP) install --require-hashes -r requirements.lock; \
