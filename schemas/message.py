@@ -40,9 +40,12 @@ class Attachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A message before or after signing; see DESIGN "Message" for the meaning of each field.
+    """The signed payload.
 
-    ``content`` is typed by ``kind``: read it with ``content``.
+    ``created`` is at most 5 minutes ahead and 90 days old when it is recorded. ``audience`` holds
+    codes of members, partners and groups, never the sender. ``thread``, ``in_reply_to`` and
+    ``supersedes`` are ids of other messages. ``texts`` is by BCP 47 tag. ``content`` is typed by
+    ``kind``: read it with the function of that name.
     """
 
     id: MessageId

@@ -1,6 +1,7 @@
 """The auditors' routes: search, timeline, why, and the check of the whole log."""
 
 import os
+import re
 import shutil
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from hub.ledger.queries import Event, EventFilter
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext
-from schemas.encoding import TIME_PATTERN
+from schemas.encoding import TIME_PATTERN, UUID7_PATTERN, parse_time
 from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.refusal import Refused
 
@@ -58,6 +59,11 @@ def _private(raw: bytes | None) -> Json:
 async def events(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/events``: entries that match, in order; go on with ``after=next``."""
     wanted = query(asked, Search)
+    try:
+        for time in filter(None, (wanted.since, wanted.until)):
+            parse_time(time)
+    except ValueError as error:
+        raise Refused("bad-request", f"since and until: {error}.") from None
     await _note(hub, asked, wanted)
     names = EventFilter.__struct_fields__
     found = await hub.queries.events(EventFilter(**{n: getattr(wanted, n) for n in names}))
@@ -65,9 +71,16 @@ async def events(hub: Service, asked: Asked) -> web.Response:
     return answer({"events": [_event(event) for event in found], "next": following})
 
 
+def _message_id(asked: Asked) -> str:
+    message_id = asked.request.match_info["id"]
+    if not re.fullmatch(UUID7_PATTERN, message_id):
+        raise Refused("not-found", "The id of a message is a UUIDv7, in small letters.")
+    return message_id
+
+
 async def message(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/messages/{id}``: the timeline of one message."""
-    message_id = asked.request.match_info["id"]
+    message_id = _message_id(asked)
     await _note(hub, asked, message_id)
     found = await hub.queries.events_of_message(message_id)
     if not found:
@@ -86,7 +99,7 @@ async def message(hub: Service, asked: Asked) -> web.Response:
 
 async def why(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/messages/{id}/why?member=``: received by which rule, or why not."""
-    message_id = asked.request.match_info["id"]
+    message_id = _message_id(asked)
     member = asked.request.query.get("member", "")
     if not member:
         raise Refused("bad-request", "Say which member: ?member=tm.")

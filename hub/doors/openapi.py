@@ -23,7 +23,7 @@ from hub.doors.problems import RETRY_AFTER
 from hub.ledger.explain import Why
 from hub.ledger.verify import Verdict
 from schemas.acceptance import Acceptance, Delivery, Tombstone
-from schemas.encoding import CODE_PATTERN
+from schemas.encoding import CODE_PATTERN, UUID7_PATTERN
 from schemas.publication.formats import (
     HASH,
     LANGUAGE_TAG,
@@ -179,7 +179,7 @@ _IN_PATH: Final[Mapping[str, Schema]] = MappingProxyType(
     {
         "account": {"description": "Whose access tokens."},
         "code": {"pattern": CODE_PATTERN, "description": "Code of a participant or group."},
-        "id": {"description": "Id of a message."},
+        "id": {"pattern": UUID7_PATTERN, "description": "Id of a message."},
         "kid": HASH | {"description": "Thumbprint of a signing key."},
         "name": {"pattern": r"^[a-z0-9_.]+\.json$", "description": "Name of the file."},
         "tile": {

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, text, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from hub.intake.batch import Batch, Loaded, Needs, State
 from hub.intake.recorder import StorageError
@@ -95,6 +95,8 @@ class Journal:
         """
         try:
             return await self._database.write(lambda connection: work(Transaction(connection)))
+        except (DataError, IntegrityError, ProgrammingError):
+            raise  # not the disk's fault but ours, about some row of the batch
         except DBAPIError as error:
             raise StorageError(str(error.orig)) from error
         except OSError as error:

@@ -6,8 +6,10 @@ not ours or is damaged is refused with a sentence, never repaired or overwritten
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,8 @@ APPLICATION_ID = 0x4E485249
 """``NHRI``: the mark in the header of our SQLite files."""
 
 _READERS = 4
+
+_UNUSABLE = "The database {path} cannot be used ({reason}); restore a backup or name another file."
 
 T = TypeVar("T")
 
@@ -102,7 +106,9 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path, lock: int) -> SqliteDatabase:
-    if not path.exists():
+    if path.exists():
+        _check_mark(path)
+    else:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     url = f"sqlite:///{path}"
     writer = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0)
@@ -111,6 +117,18 @@ def _open(path: Path, lock: int) -> SqliteDatabase:
         event.listen(engine, "connect", _pragmas)
         event.listen(engine, "begin", _begin(begin))
     return SqliteDatabase(writer, reader, lock)
+
+
+def _check_mark(path: Path) -> None:
+    """Look before anything is set: already the journal mode would be written into the file."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as found:
+            (mark,) = found.execute("PRAGMA application_id").fetchone()
+            (tables,) = found.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StartError(_UNUSABLE.format(path=path, reason=error)) from None
+    if mark != APPLICATION_ID and tables:
+        raise StartError(f"{path} is the database of another program; name another file.")
 
 
 def _pragmas(connection: object, _: ConnectionPoolEntry) -> None:
@@ -138,10 +156,6 @@ def _begin(statement: str):  # type: ignore[no-untyped-def]
 
 async def _prepare(database: SqliteDatabase, path: Path) -> None:
     def prepare(connection: Connection) -> None:
-        mark = connection.execute(text("PRAGMA application_id")).scalar_one()
-        tables = connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar()
-        if mark != APPLICATION_ID and tables:
-            raise StartError(f"{path} is the database of another program; name another file.")
         damage = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
         if damage != "ok":
             raise StartError(f"The database {path} is damaged ({damage}); restore a backup.")
@@ -151,7 +165,4 @@ async def _prepare(database: SqliteDatabase, path: Path) -> None:
     try:
         await database.write(prepare)
     except DatabaseError as error:
-        reason = str(error.orig).rstrip(".")
-        raise StartError(
-            f"The database {path} cannot be used ({reason}); restore a backup or name another file."
-        ) from None
+        raise StartError(_UNUSABLE.format(path=path, reason=error.orig)) from None

@@ -5,6 +5,7 @@ every connector notice it.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -24,6 +25,10 @@ metadata = MetaData(
     }
 )
 
+# An index of the log, a position in an inbox, seconds since 1970: 32 bits end too soon. SQLite's
+# INTEGER has 64, and only under that name is a primary key the row's own number.
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
 TIME = String(24)
 CODE = String(16)
 ID = String(36)
@@ -32,7 +37,7 @@ ID = String(36)
 log_entries = Table(
     "log_entries",
     metadata,
-    Column("idx", Integer, primary_key=True, autoincrement=False),
+    Column("idx", NUMBER, primary_key=True, autoincrement=False),
     Column("type", String(40), nullable=False),
     Column("time", TIME, nullable=False),
     Column("actor", String(64), nullable=False),
@@ -57,14 +62,14 @@ tiles = Table(
     "tiles",
     metadata,
     Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("n", NUMBER, primary_key=True, autoincrement=False),
     Column("hashes", LargeBinary, nullable=False),
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
-    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("size", NUMBER, primary_key=True, autoincrement=False),
     Column("note", LargeBinary, nullable=False),
 )
 
@@ -89,10 +94,10 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("recipient", CODE, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("position", NUMBER, primary_key=True, autoincrement=False),
     Column("message_id", ForeignKey("messages.id"), nullable=False),
     Column("state", String(10), nullable=False),
-    Column("receipt_idx", Integer),
+    Column("receipt_idx", NUMBER),
     Column("receipt_time", TIME),
     Column("reason", String(500)),
     Column("expires", TIME),
@@ -105,7 +110,7 @@ lanes = Table(
     "lanes",
     metadata,
     Column("recipient", CODE, primary_key=True),
-    Column("published", Integer, nullable=False),
+    Column("published", NUMBER, nullable=False),
 )
 
 receipts = Table(
@@ -156,7 +161,7 @@ used_tokens = Table(
     "used_tokens",
     metadata,
     Column("jti", String(80), primary_key=True),
-    Column("expires", Integer, nullable=False, index=True),
+    Column("expires", NUMBER, nullable=False, index=True),
 )
 
 access_tokens = Table(
@@ -174,5 +179,5 @@ log_head = Table(
     "log_head",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("size", Integer, nullable=False),
+    Column("size", NUMBER, nullable=False),
 )

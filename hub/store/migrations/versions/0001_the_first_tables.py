@@ -8,6 +8,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Make every table, and the empty log's head."""
@@ -23,7 +25,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_access_tokens_account"), "access_tokens", ["account"], unique=False)
     op.create_table(
         "checkpoints",
-        sa.Column("size", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("size", NUMBER, autoincrement=False, nullable=False),
         sa.Column("note", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("size", name=op.f("pk_checkpoints")),
     )
@@ -41,12 +43,12 @@ def upgrade() -> None:
     op.create_table(
         "lanes",
         sa.Column("recipient", sa.String(length=16), nullable=False),
-        sa.Column("published", sa.Integer(), nullable=False),
+        sa.Column("published", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("recipient", name=op.f("pk_lanes")),
     )
     op.create_table(
         "log_entries",
-        sa.Column("idx", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("idx", NUMBER, autoincrement=False, nullable=False),
         sa.Column("type", sa.String(length=40), nullable=False),
         sa.Column("time", sa.String(length=24), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
@@ -62,7 +64,7 @@ def upgrade() -> None:
     op.create_table(
         "log_head",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_log_head")),
     )
     op.create_table(
@@ -75,20 +77,20 @@ def upgrade() -> None:
     op.create_table(
         "tiles",
         sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("n", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("n", NUMBER, autoincrement=False, nullable=False),
         sa.Column("hashes", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("level", "n", name=op.f("pk_tiles")),
     )
     op.create_table(
         "used_tokens",
         sa.Column("jti", sa.String(length=80), nullable=False),
-        sa.Column("expires", sa.Integer(), nullable=False),
+        sa.Column("expires", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("jti", name=op.f("pk_used_tokens")),
     )
     op.create_index(op.f("ix_used_tokens_expires"), "used_tokens", ["expires"], unique=False)
     op.create_table(
         "answers",
-        sa.Column("idx", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("idx", NUMBER, autoincrement=False, nullable=False),
         sa.Column("notice", sa.String(length=36), nullable=False),
         sa.Column("message_id", sa.String(length=36), nullable=False),
         sa.Column("time", sa.String(length=24), nullable=False),
@@ -100,7 +102,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_answers_notice"), "answers", ["notice"], unique=False)
     op.create_table(
         "log_private",
-        sa.Column("idx", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("idx", NUMBER, autoincrement=False, nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
         sa.Column("private", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["idx"], ["log_entries.idx"], name=op.f("fk_log_private_idx")),
@@ -109,7 +111,7 @@ def upgrade() -> None:
     op.create_table(
         "messages",
         sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("idx", sa.Integer(), nullable=False),
+        sa.Column("idx", NUMBER, nullable=False),
         sa.Column("sender", sa.String(length=16), nullable=False),
         sa.Column("kind", sa.String(length=80), nullable=False),
         sa.Column("marking", sa.String(length=20), nullable=False),
@@ -128,7 +130,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_messages_thread"), "messages", ["thread"], unique=False)
     op.create_table(
         "receipts",
-        sa.Column("idx", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("idx", NUMBER, autoincrement=False, nullable=False),
         sa.Column("digest", sa.String(length=43), nullable=False),
         sa.Column("receiver", sa.String(length=16), nullable=False),
         sa.Column("sender", sa.String(length=16), nullable=False),
@@ -140,10 +142,10 @@ def upgrade() -> None:
     op.create_table(
         "deliveries",
         sa.Column("recipient", sa.String(length=16), nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", NUMBER, autoincrement=False, nullable=False),
         sa.Column("message_id", sa.String(length=36), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
-        sa.Column("receipt_idx", sa.Integer(), nullable=True),
+        sa.Column("receipt_idx", NUMBER, nullable=True),
         sa.Column("receipt_time", sa.String(length=24), nullable=True),
         sa.Column("reason", sa.String(length=500), nullable=True),
         sa.Column("expires", sa.String(length=24), nullable=True),

@@ -1,0 +1,1 @@
+"""The demo: real public records travel through real processes on one machine."""
