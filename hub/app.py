@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from hub import authority, certificates
 from hub import settings as configuration
 from hub.delivery import broker
 from hub.delivery.publisher import Publisher
@@ -26,7 +27,7 @@ from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
-from hub.intake.batch import Committed
+from hub.intake.batch import Committed, State
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
@@ -41,8 +42,9 @@ from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
 from schemas import checkpoint, merkle
 from schemas import entry as entries
-from schemas.encoding import b64url, format_time
+from schemas.encoding import b64url, format_time, parse_time
 from schemas.note import NoteError
+from schemas.refusal import Refused
 
 UPKEEP_SECONDS = 20.0
 
@@ -68,14 +70,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         listeners: list[Callable[[Committed], None]] = []
         service = await _assemble(settings, key, database, offload, listeners)
         tasks = [asyncio.create_task(service.recorder.run())]
-        await service.change(_hub_event(service, entries.HUB_STARTED))
-        tasks.append(asyncio.create_task(_upkeep(service, database)))
-        if settings.broker.url:
-            tasks += _join_broker(service, database, listeners)
         try:
+            await _record_start(service)
+            tasks.append(asyncio.create_task(_upkeep(service, database)))
+            if settings.broker.url:
+                tasks += _join_broker(service, database, listeners)
             yield service
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Refused):
                 await service.change(_hub_event(service, entries.HUB_STOPPED))
             for task in tasks:
                 task.cancel()
@@ -93,7 +95,7 @@ async def _assemble(
     listeners: list[Callable[[Committed], None]],
 ) -> Service:
     queries = StoreQueries(database)
-    await _check_log(settings, key, queries)
+    state = await _checked_state(settings, key, queries)
     bells = Bells()
     listeners.append(lambda committed: bells.ring(committed.touched))
 
@@ -104,7 +106,7 @@ async def _assemble(
     recorder = Recorder(
         Journal(database),
         key,
-        await queries.state(),
+        state,
         _clock,
         secrets.token_bytes,
         on_commit,
@@ -121,6 +123,7 @@ async def _assemble(
         random_bytes=secrets.token_bytes,
         version=version("nhri-exchange"),
         instance=b64url(secrets.token_bytes(8)),
+        authority=certificates.load_authority(settings),
     )
 
 
@@ -149,27 +152,30 @@ def _join_broker(
     ]
 
 
-async def _check_log(settings: Settings, key: LogKey, queries: Queries) -> None:
-    """The stored head must be what this very key signed; otherwise nothing may be appended."""
-    note = await queries.checkpoint()
-    if note is None:
-        return
+async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> State:
+    """The stored state; it must be what this very key signed, otherwise nothing may be appended."""
     try:
-        signed = checkpoint.open_checkpoint(note, key.vkey)
-        root = merkle.tree_root(
-            signed.size, await queries.tiles(merkle.tiles_for_root(signed.size))
-        )
+        state, note = await queries.head()
+        root = merkle.tree_root(state.tree.size, state.tree.edge)
+        signed = checkpoint.open_checkpoint(note, key.vkey) if note else None
     except NoteError as error:
         raise StartError(
             f"The database holds another log than {settings.origin} with this key ({error}); "
             "restore the key, or name another database."
         ) from None
-    except merkle.ProofError as error:
-        raise StartError(f"The log's tiles are damaged ({error}); restore a backup.") from None
-    if root != signed.root:
-        raise StartError(
-            "The log's tiles do not lead to the root that was signed; restore a backup."
-        )
+    except ValueError as error:
+        raise StartError(f"The log is damaged ({error}); restore a backup.") from None
+    head = (signed.size, signed.root) if signed else (0, merkle.EMPTY_ROOT)
+    if head != (state.tree.size, root):
+        raise StartError("The log is not the one that was signed last; restore a backup.")
+    return state
+
+
+async def _record_start(service: Service) -> None:
+    try:
+        await service.change(_hub_event(service, entries.HUB_STARTED))
+    except Refused:
+        raise StartError(f"The log cannot be written: {service.recorder.failing}.") from None
 
 
 def _hub_event(service: Service, kind: str) -> membership.Change:
@@ -179,6 +185,7 @@ def _hub_event(service: Service, kind: str) -> membership.Change:
 
 async def _upkeep(service: Service, database: Database) -> None:
     """What comes round: expired messages, counted refusals, used tokens past their time."""
+    warned: set[tuple[str, int]] = set()
     while True:
         try:
             now = service.clock()
@@ -189,9 +196,20 @@ async def _upkeep(service: Service, database: Database) -> None:
             for code, count in service.meter.overdue(now).items():
                 await service.change(CountedRefusals(code, count))
             await journal.forget(database, now)
+            await _warn_of_ends(service, now, warned)
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("upkeep.failed", reason=str(error))
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+async def _warn_of_ends(service: Service, now: datetime, warned: set[tuple[str, int]]) -> None:
+    """Say 30, 14 and 3 days before that a participant's certificate ends, each once."""
+    for row in await service.queries.certificates():
+        left = authority.days_left(parse_time(row.not_after), now)
+        due = {(row.serial, days) for days in authority.WARN_DAYS if left <= days} - warned
+        if due:
+            log.warning("certificate.ends", code=row.code, days_left=left, serial=row.serial)
+            warned |= due
 
 
 @asynccontextmanager
@@ -213,7 +231,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     host, port = settings.http.host, settings.http.port
     try:
-        await web.TCPSite(runner, host, port).start()
+        context = certificates.door_context(settings)
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
     except OSError as error:
         raise StartError(
             f"The HTTP door cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}); "

@@ -33,11 +33,23 @@ class StartError(Exception):
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The HTTP door. ``url`` is how the others reach it, through whatever stands before it."""
+    """The HTTP door. ``url`` is how the others reach it, through whatever stands before it.
+
+    With ``certificate`` and ``key`` (PEM files) it speaks TLS itself.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8080
     url: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+class AuthorityFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The private certificate authority's files; empty where the hub has none."""
+
+    certificate: str = ""
+    key: str = ""
 
 
 class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = Store()
     log: Log = Log()
     broker: Broker = Broker()
+    authority: AuthorityFiles = AuthorityFiles()
     quota: Quota = Quota()
     folder: str = ""
 
@@ -84,7 +97,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def url(self) -> str:
         """The public address of the HTTP door."""
-        return self.http.url or f"http://{self.http.host}:{self.http.port}"
+        scheme = "https" if self.http.certificate else "http"
+        return self.http.url or f"{scheme}://{self.http.host}:{self.http.port}"
 
     @property
     def socket(self) -> Path:
@@ -106,6 +120,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "store": Store,
     "log": Log,
     "broker": Broker,
+    "authority": AuthorityFiles,
     "quota": Quota,
 }
 
@@ -201,14 +216,15 @@ def initialise(folder: Path, name: str, port: int = 8080, host: str = "127.0.0.1
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        _write_new(log_pem, pem, 0o600)
-        _write_new(path, _TEMPLATE.format(name=name, host=host, port=port).encode(), 0o644)
+        write_new(log_pem, pem, 0o600)
+        write_new(path, _TEMPLATE.format(name=name, host=host, port=port).encode(), 0o644)
     except OSError as error:
         raise StartError(f"{error.filename} cannot be written: {error.strerror}.") from None
     return path
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that must not be there yet, durably, with its mode from the start."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with contextlib.closing(os.fdopen(descriptor, "wb")) as file:
         file.write(data)

@@ -9,8 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.x509.oid import NameOID
 
 from schemas import acceptance as acceptances
 from schemas import checkpoint, jsontext, merkle, note, proof, receipt, signature, statement
@@ -399,3 +403,12 @@ def _plain(value: object) -> dict[str, jsontext.Json]:
     plain = jsontext.parse(jsontext.encode(value))
     assert isinstance(plain, dict)
     return plain
+
+
+def tls_request(code: str) -> str:
+    """A PKCS#10 request (PEM) by a key of its own."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, code)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name)
+    signed = request.sign(private, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()

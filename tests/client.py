@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub import app
+from hub import app, certificates
 from hub import settings as configuration
 from hub.doors.service import Service
 from hub.settings import Settings
@@ -355,7 +355,11 @@ async def connected(
 
 def new_settings(folder: Path) -> Settings:
     """The settings of a new hub in a folder, on a free port."""
-    return configuration.load(configuration.initialise(folder, "hub.example", free_port()), {})
+    path = configuration.initialise(folder, "hub.example", free_port())
+    certificates.create_authority(folder, "hub.example", builders.NOW, 1)
+    with path.open("a") as file:
+        file.write('\n[authority]\ncertificate = "authority.pem"\nkey = "authority-key.pem"\n')
+    return configuration.load(path, {})
 
 
 def free_port() -> int:
@@ -390,8 +394,12 @@ def join_request(participant: Participant, invitation: str, keys: Keys | None = 
     return statement.sign(made, participant.private)
 
 
+def envelope(delivery: Delivery) -> bytes:
+    """The envelope in a delivery, as its sender sent it."""
+    return unb64url(delivery.envelope)
+
+
 def sent(delivery: Delivery) -> Message:
     """The message in a delivery."""
-    raw = unb64url(delivery.envelope)
-    payload = signature.parse(raw, signature.MESSAGE_TYPE).payload
+    payload = signature.parse(envelope(delivery), signature.MESSAGE_TYPE).payload
     return msgspec.json.decode(payload, type=Message)

@@ -5,6 +5,7 @@ import importlib
 import click
 
 from hub.cli.audit import audit
+from hub.cli.ca import ca
 from hub.cli.command import access_options, examples
 from hub.cli.doctor import doctor
 from hub.cli.key import key
@@ -63,6 +64,6 @@ def main(**_: object) -> None:
     """
 
 
-for command in (init, serve, member, key, token, audit, doctor):
+for command in (init, serve, member, key, token, audit, ca, doctor):
     main.add_command(command)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))

@@ -89,6 +89,15 @@ class RabbitMQ:
         """SIGKILL: it cannot finish anything."""
         await self._program.end(signal.SIGKILL)
 
+    async def settle(self) -> None:
+        """Bring to disk what was declared in the last seconds.
+
+        A confirmed message is on disk, but not yet the name of the log that it stands in, where
+        the quorum queue is new: after a SIGKILL then RabbitMQ 3.10 starts a second log for it, has
+        lost the message and finds no leader.
+        """
+        await self.ctl("eval", "lists:foreach(fun dets:sync/1, dets:all()).")
+
     async def stop_app(self) -> None:
         """Stop the broker inside the node: listeners and connections close, the node stays."""
         await self.ctl("stop_app")

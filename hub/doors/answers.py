@@ -134,6 +134,23 @@ class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     received: Time
 
 
+class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A participant's client certificate and the authority's, as PEM."""
+
+    code: Code
+    serial: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,40}$(?!\n)")]
+    not_after: Time
+    days_left: int
+    certificate: str
+    authority: str
+
+
+class Certificates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Each participant's newest certificate, the next to end first."""
+
+    certificates: list[Certificate]
+
+
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new access token, shown this once."""
 

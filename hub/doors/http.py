@@ -10,7 +10,7 @@ from types import MappingProxyType
 import structlog
 from aiohttp import web
 
-from hub.doors import audit, authentication, documents, exchange, operators, problems, tlog
+from hub.doors import audit, authentication, certificates, documents, exchange, operators, problems, tlog
 from hub.doors.access import ANONYMOUS, TABLE, Principal, Role
 from hub.doors.service import Asked, Handler, Service
 from hub.intake.batch import Token
@@ -34,6 +34,10 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/v1/receipts"): exchange.read_receipts,
         ("POST", "/v1/keys"): exchange.state_keys,
         ("GET", "/v1/keys"): exchange.keys,
+        ("GET", "/v1/certificate"): certificates.own,
+        ("POST", "/v1/certificate"): certificates.renew,
+        ("GET", "/v1/certificates"): certificates.every,
+        ("POST", "/v1/certificates/{code}"): certificates.issue_again,
         ("GET", "/v1/members"): exchange.members,
         ("POST", "/v1/members"): operators.invite,
         ("GET", "/v1/members/{code}/join"): operators.join_request,

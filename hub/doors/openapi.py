@@ -130,6 +130,15 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             signed="a `rotate` or `revoke` key statement (`nhri-key+json`)",
         ),
         ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, query=Whose),
+        ("GET", "/v1/certificate"): Operation({200: answers.Certificate}, ("not-found",)),
+        ("POST", "/v1/certificate"): Operation(
+            {201: answers.Certificate},
+            ("bad-statement", "not-found", "too-large", *_WRITTEN),
+        ),
+        ("GET", "/v1/certificates"): Operation({200: answers.Certificates}),
+        ("POST", "/v1/certificates/{code}"): Operation(
+            {201: answers.Certificate}, ("bad-statement", "not-found", *_WRITTEN)
+        ),
         ("GET", "/v1/members"): Operation({200: answers.Members}),
         ("POST", "/v1/members"): Operation(
             {201: Bundle}, (*_CHANGED, "forbidden-character"), body=Invite

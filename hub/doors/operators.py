@@ -3,9 +3,11 @@
 from typing import Annotated, Literal
 
 import msgspec
+import structlog
 from aiohttp import web
 from msgspec import Meta
 
+from hub.doors import certificates
 from hub.doors.service import Asked, Service, answer, body
 from hub.intake import access, membership
 from hub.ledger.sequence import Draft
@@ -15,6 +17,8 @@ from schemas.directory import RESERVED_CODES, Role
 from schemas.encoding import CODE_PATTERN, b64url
 from schemas.refusal import Refused
 from schemas.vocabulary import is_language_tag
+
+log = structlog.get_logger("hub.door")
 
 Scope = Literal["operator", "auditor", "log"]
 
@@ -139,7 +143,23 @@ async def approve(hub: Service, asked: Asked) -> web.Response:
     approval = await body(asked, Approval)
     job = membership.approve(_code(asked), approval.fingerprint, asked.principal.name)
     outcome = await hub.change(job)
+    await _certify(hub, asked)
     return answer({"index": outcome.index})
+
+
+async def _certify(hub: Service, asked: Asked) -> None:
+    """With an authority, a new participant's TLS request is answered at once.
+
+    A crash before this leaves a participant without a certificate; it asks for one by itself.
+    """
+    participant = hub.recorder.state.directory.participants[_code(asked)]
+    request = None if participant.keys is None else participant.keys.tls_request
+    if hub.authority is None or request is None:
+        return
+    try:
+        await certificates.issue(hub, participant.code, request, asked.principal.name)
+    except Refused as refusal:
+        log.warning("certificate.refused", code=participant.code, reason=refusal.detail)
 
 
 async def suspend(hub: Service, asked: Asked) -> web.Response:

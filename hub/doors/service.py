@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 from aiohttp import web
 
+from hub.authority import Authority
 from hub.delivery.wakeup import Bells
 from hub.doors.access import Principal
 from hub.intake.batch import Job, Outcome, Token
@@ -36,6 +37,7 @@ class Service(msgspec.Struct, frozen=True):
     random_bytes: Callable[[int], bytes]
     version: str
     instance: str
+    authority: Authority | None = None
 
     @property
     def audiences(self) -> frozenset[str]:

@@ -74,11 +74,24 @@ class AccessToken(msgspec.Struct, frozen=True):
     revoked: str | None
 
 
+class CertificateRow(msgspec.Struct, frozen=True):
+    """A client certificate that the authority issued."""
+
+    serial: str
+    code: str
+    not_after: str
+    pem: str
+
+
 class Queries(Protocol):
     """All reading of the hub. Each call sees one consistent snapshot."""
 
-    async def state(self) -> State:
-        """The state as stored."""
+    async def head(self) -> tuple[State, bytes | None]:
+        """The state as stored, and the last signed checkpoint, of one moment.
+
+        Raises:
+            ValueError: it cannot be what was recorded.
+        """
         ...
 
     async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
@@ -141,6 +154,10 @@ class Queries(Protocol):
 
     async def access_tokens(self) -> Sequence[AccessToken]:
         """All access tokens, without their hashes."""
+        ...
+
+    async def certificates(self) -> Sequence[CertificateRow]:
+        """The newest certificate of each participant."""
         ...
 
     async def due_to_expire(self, now: str) -> Mapping[str, tuple[str, ...]]:

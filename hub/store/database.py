@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from hub.settings import StartError
 from hub.store.postgresql import open_postgresql
@@ -40,7 +41,10 @@ async def open_database(url: str, folder: Path) -> Database:
     Raises:
         StartError: it is not ours, damaged, in use, or cannot be reached or written.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StartError(f"The store {url} is no address of a database.") from None
     if parsed.get_backend_name() == "postgresql":
         return await open_postgresql(parsed)
     if parsed.get_backend_name() == "sqlite":

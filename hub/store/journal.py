@@ -5,7 +5,17 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
 
-from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Executable,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from hub.intake.batch import Batch, Loaded, Needs, State
@@ -19,6 +29,7 @@ from schemas.directory import Directory
 
 T = TypeVar("T")
 
+_entry = tables.log_entries
 _delivery = tables.deliveries
 _join = tables.join_requests
 _token = tables.access_tokens
@@ -52,6 +63,7 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
             "INSERT INTO sent_counts (sender, minute, count) VALUES (:sender, :minute, 1) "
             "ON CONFLICT (sender, minute) DO UPDATE SET count = sent_counts.count + 1"
         ),
+        "certificate": insert(tables.certificates),
         "use_token": insert(tables.used_tokens),
         # Before a new one of the same batch: approved and at once held again.
         "end_invitation": delete(_join).where(_join.c.code == bindparam("ended_code")),
@@ -174,26 +186,57 @@ def _write_log(connection: Connection, appended: Appended) -> None:
 
 
 def load_state(connection: Connection) -> State:
-    """The state that the database holds: the tree's edge, the directory, the inboxes' positions."""
-    size = int((connection.execute(select(tables.log_head.c.size))).scalar_one())
-    edge: dict[merkle.Tile, bytes] = {}
-    for level, n in merkle.edge_tiles(size):
-        query = select(tables.tiles.c.hashes).where(
-            tables.tiles.c.level == level, tables.tiles.c.n == n
-        )
-        edge[level, n] = (connection.execute(query)).scalar_one()
-    directory = Directory()
-    changes = connection.execute(
-        select(tables.log_entries.c.idx, tables.log_entries.c.entry)
-        .where(tables.log_entries.c.type.in_(entries.DIRECTORY_TYPES))
-        .order_by(tables.log_entries.c.idx)
-    )
-    for row in changes:
-        directory = directory.apply(row.idx, entries.decode(row.entry))
+    """The state that the database holds: the tree's edge, the directory, the inboxes' positions.
+
+    Raises:
+        ValueError: it cannot be what was recorded.
+    """
+    size = connection.execute(select(tables.log_head.c.size)).scalar()
+    if size is None:
+        raise ValueError("the head of the log is missing")
+    edge = load_tiles(connection, merkle.edge_tiles(size))
     positions = connection.execute(
         text("SELECT recipient, max(position) AS last FROM deliveries GROUP BY recipient")
     )
-    return State(Tree(size, edge), directory, {row.recipient: int(row.last) for row in positions})
+    return State(
+        Tree(size, edge),
+        _load_directory(connection),
+        {row.recipient: int(row.last) for row in positions},
+    )
+
+
+def _load_directory(connection: Connection) -> Directory:
+    """The directory, of entries that still hash to their tiles: who is who is never guessed."""
+    query = (
+        select(_entry.c.idx, _entry.c.entry)
+        .where(_entry.c.type.in_(entries.DIRECTORY_TYPES))
+        .order_by(_entry.c.idx)
+    )
+    rows = connection.execute(query).all()
+    places = {row.idx: divmod(row.idx, merkle.TILE_WIDTH) for row in rows}
+    tiles = load_tiles(connection, frozenset((0, n) for n, _ in places.values()))
+    directory = Directory()
+    for row in rows:
+        n, place = places[row.idx]
+        start = place * merkle.HASH_SIZE
+        if merkle.leaf_hash(row.entry) != tiles.get((0, n), b"")[start : start + merkle.HASH_SIZE]:
+            raise ValueError(f"entry {row.idx} is not the one that was recorded")
+        directory = directory.apply(row.idx, entries.decode(row.entry))
+    return directory
+
+
+def load_tiles(connection: Connection, wanted: frozenset[merkle.Tile]) -> dict[merkle.Tile, bytes]:
+    """The stored tiles of those that are wanted."""
+    table = tables.tiles.c
+    found: dict[merkle.Tile, bytes] = {}
+    ordered = sorted(wanted)
+    for start in range(0, len(ordered), 400):  # two bound variables each; SQLite's limit was 999
+        query = select(table.level, table.n, table.hashes).where(
+            tuple_(table.level, table.n).in_(ordered[start : start + 400])
+        )
+        for row in connection.execute(query):
+            found[row.level, row.n] = row.hashes
+    return found
 
 
 async def forget(database: Database, now: datetime) -> None:

@@ -4,12 +4,13 @@ import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text
 
 from hub.intake.batch import JoinRequest, State
 from hub.ledger import sequence
 from hub.ledger.queries import (
     AccessToken,
+    CertificateRow,
     DeliveryRow,
     Event,
     EventFilter,
@@ -28,6 +29,10 @@ _private = tables.log_private
 _message = tables.messages
 _delivery = tables.deliveries
 
+_LAST_CHECKPOINT = (
+    select(tables.checkpoints.c.note).order_by(tables.checkpoints.c.size.desc()).limit(1)
+)
+
 _EXPIRED = "expired"
 
 
@@ -41,9 +46,21 @@ class Queries:
     async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         return await self._database.read(lambda connection: connection.execute(query).all())
 
-    async def state(self) -> State:
-        """The state as stored."""
-        return await self._database.read(journal.load_state)
+    async def head(self) -> tuple[State, bytes | None]:
+        """The state as stored, and the last signed checkpoint, of one moment.
+
+        Raises:
+            ValueError: it cannot be what was recorded.
+        """
+
+        def work(connection: Connection) -> tuple[State, bytes | None]:
+            state = journal.load_state(connection)
+            count = connection.execute(select(func.count()).select_from(_entry)).scalar_one()
+            if count != state.tree.size:
+                raise ValueError(f"it has {count} entries where {state.tree.size} were recorded")
+            return state, connection.execute(_LAST_CHECKPOINT).scalar_one_or_none()
+
+        return await self._database.read(work)
 
     async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
         """The next items of an inbox, in order of position."""
@@ -166,9 +183,7 @@ class Queries:
 
     async def checkpoint(self) -> bytes | None:
         """The last signed checkpoint; None for an empty log."""
-        table = tables.checkpoints.c
-        query = select(table.note).order_by(table.size.desc()).limit(1)
-        rows = await self._all(query)
+        rows = await self._all(_LAST_CHECKPOINT)
         return rows[0].note if rows else None
 
     async def tile(self, level: int, n: int) -> bytes | None:
@@ -177,7 +192,7 @@ class Queries:
 
     async def tiles(self, wanted: frozenset[merkle.Tile]) -> Mapping[merkle.Tile, bytes]:
         """Several tiles at once."""
-        return await self._database.read(lambda connection: _tiles(connection, wanted))
+        return await self._database.read(lambda connection: journal.load_tiles(connection, wanted))
 
     async def entries(self, start: int, end: int) -> Sequence[bytes]:
         """The bytes of the entries ``start`` to ``end`` (exclusive)."""
@@ -221,6 +236,15 @@ class Queries:
             AccessToken(row.account, tuple(row.scopes.split()), row.created, row.revoked)
             for row in rows
         ]
+
+    async def certificates(self) -> Sequence[CertificateRow]:
+        """The newest certificate of each participant."""
+        table = tables.certificates
+        rows = await self._all(select(table).order_by(table.c.code, table.c.not_after))
+        newest = {
+            row.code: CertificateRow(row.serial, row.code, row.not_after, row.pem) for row in rows
+        }
+        return list(newest.values())
 
     async def due_to_expire(self, now: str) -> Mapping[str, tuple[str, ...]]:
         """Messages whose time is over, with the recipients that do not have them."""
@@ -273,19 +297,6 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _tiles(connection: Connection, wanted: frozenset[merkle.Tile]) -> dict[merkle.Tile, bytes]:
-    table = tables.tiles.c
-    found: dict[merkle.Tile, bytes] = {}
-    ordered = sorted(wanted)
-    for start in range(0, len(ordered), 400):
-        query = select(table.level, table.n, table.hashes).where(
-            tuple_(table.level, table.n).in_(ordered[start : start + 400])
-        )
-        for row in connection.execute(query):
-            found[row.level, row.n] = row.hashes
-    return found
-
-
 def _acceptances(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:
     """The acceptances of entries, each under the checkpoint of the commit that wrote it."""
     if not indices:
@@ -307,7 +318,7 @@ def _acceptances(connection: Connection, indices: Sequence[int]) -> dict[int, Ac
         wanted = frozenset[merkle.Tile]().union(
             *(merkle.tiles_for_inclusion(index, size) for index in members)
         )
-        known = _tiles(connection, wanted)
+        known = journal.load_tiles(connection, wanted)
         proofs = merkle.inclusion_proofs(members, size, known)
         for index, hashes in zip(members, proofs, strict=True):
             row = rows[index]

@@ -14,6 +14,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
 )
 
 metadata = MetaData(
@@ -146,6 +147,15 @@ join_requests = Table(
     Column("fingerprint", String(30)),
     Column("statement", LargeBinary),
     Column("received", TIME),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("code", CODE, nullable=False, index=True),
+    Column("not_after", TIME, nullable=False),
+    Column("pem", Text, nullable=False),
 )
 
 # What each sender sent in each minute, for the quota.

@@ -24,6 +24,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_access_tokens_account"), "access_tokens", ["account"], unique=False)
     op.create_table(
+        "certificates",
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("code", sa.String(length=16), nullable=False),
+        sa.Column("not_after", sa.String(length=24), nullable=False),
+        sa.Column("pem", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("serial", name=op.f("pk_certificates")),
+    )
+    op.create_index(op.f("ix_certificates_code"), "certificates", ["code"], unique=False)
+    op.create_table(
         "checkpoints",
         sa.Column("size", NUMBER, autoincrement=False, nullable=False),
         sa.Column("note", sa.LargeBinary(), nullable=False),

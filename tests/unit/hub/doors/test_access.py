@@ -19,6 +19,8 @@ RECEIVING = {
     "GET /v1/inbox",
     "POST /v1/receipts",
     "POST /v1/keys",
+    "GET /v1/certificate",
+    "POST /v1/certificate",
     "GET /v1/keys",
     "GET /v1/members",
 }
@@ -26,6 +28,7 @@ SENDING = {"POST /v1/messages", "GET /v1/receipts"}
 AUDITING = {
     "GET /v1/keys",
     "GET /v1/members",
+    "GET /v1/certificates",
     "GET /v1/audit/events",
     "GET /v1/audit/messages/{id}",
     "GET /v1/audit/messages/{id}/why",
@@ -41,6 +44,7 @@ OPERATING = {
     "POST /v1/members/{code}/hold",
     "POST /v1/keys/{kid}/revoke",
     "POST /v1/groups/{code}",
+    "POST /v1/certificates/{code}",
     "GET /v1/tokens",
     "POST /v1/tokens",
     "POST /v1/tokens/{account}/revoke",

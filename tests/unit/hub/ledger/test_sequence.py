@@ -1,7 +1,7 @@
 """Sequencing: drafts become entries, tiles, a root, one signed checkpoint and acceptances."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.ledger import sequence
@@ -59,6 +59,7 @@ class TestADraft:
 
 
 class TestACommit:
+    @settings(max_examples=25)
     @given(st.lists(st.integers(1, 300), min_size=1, max_size=4))
     def test_has_the_root_of_all_entries_so_far(self, counts):
         tree, tiles, raws = grown(*counts)

@@ -1,0 +1,118 @@
+"""``nhri-hub ca``: the small private certificate authority for members' TLS links."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from hub.cli.access import Access
+from hub.cli.command import access_options, asks_hub, config_path, examples
+from hub.cli.outcome import NotSo
+from hub.cli.output import print_json, print_table, say
+from hub.settings import Settings, StartError
+from schemas import jsontext
+
+if TYPE_CHECKING:
+    from hub.cli.client import Hub
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A participant's newest certificate."""
+
+    code: str
+    serial: str
+    not_after: str
+    days_left: int
+    certificate: str
+
+
+class Certificates(msgspec.Struct, frozen=True):
+    """The answer to ``GET /v1/certificates``."""
+
+    certificates: list[Certificate]
+
+
+@click.group()
+def ca() -> None:
+    """Certify members' TLS links: make the authority, issue, renew, list what ends when."""
+
+
+@ca.command(epilog=examples("nhri-hub ca init --config /etc/nhri/hub.toml"))
+@access_options
+def init(config: Path | None, **_: object) -> None:
+    """Make the authority's certificate and key beside the settings."""
+    from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
+
+    settings = _settings(config)
+    now, serial = _now_and_serial()
+    try:
+        certificates.create_authority(Path(settings.folder), settings.name, now, serial)
+    except StartError as error:
+        raise NotSo(str(error)) from None
+    say("The authority is made. Add this to the settings and restart the hub:")
+    say("")
+    say("[authority]")
+    say(f'certificate = "{certificates.CERTIFICATE_FILE}"')
+    say(f'key = "{certificates.KEY_FILE}"')
+
+
+@ca.command(epilog=examples("nhri-hub ca server hub.example.org 192.0.2.7"))
+@click.argument("names", nargs=-1, required=True)
+@access_options
+def server(config: Path | None, names: tuple[str, ...], **_: object) -> None:
+    """Make a certificate for a server (the hub's door, the broker) with these NAMES."""
+    from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
+
+    settings = _settings(config)
+    now, serial = _now_and_serial()
+    try:
+        issuer = certificates.load_authority(settings)
+        if issuer is None:
+            raise NotSo("The settings name no authority; make one: nhri-hub ca init.")
+        files = certificates.create_server(issuer, Path(settings.folder), names, now, serial)
+    except StartError as error:
+        raise NotSo(str(error)) from None
+    say(f"The certificate is in {files[0]}, its key in {files[1]}.")
+
+
+def _settings(config: Path | None) -> Settings:
+    return Access(config_path(config)).settings()
+
+
+def _now_and_serial() -> tuple[datetime, int]:
+    return datetime.now(UTC), secrets.randbits(127) | 1
+
+
+@ca.command("list", epilog=examples("nhri-hub ca list"))
+@asks_hub
+async def list_certificates(hub: "Hub") -> None:
+    """List the members' certificates, the next to end first; exit 1 if one ends within 3 days."""
+    answer = await hub.get("/v1/certificates")
+    found = jsontext.convert(answer, Certificates).certificates
+    if hub.as_json:
+        print_json(answer)
+    else:
+        rows = ((c.code, c.not_after, c.days_left, c.serial) for c in found)
+        print_table(("member", "ends", "days left", "serial"), rows)
+    ending = [certificate.code for certificate in found if certificate.days_left <= 3]
+    if ending:
+        raise NotSo(f"These end within three days: {', '.join(ending)}. Renew: nhri-hub ca issue.")
+
+
+@ca.command(epilog=examples("nhri-hub ca issue kz -o kz.pem"))
+@click.argument("code")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the certificate here.")
+@asks_hub
+async def issue(hub: "Hub", code: str, output: Path | None) -> None:
+    """Issue (or renew) CODE's certificate for the request that it registered when it joined."""
+    answer = await hub.post(f"/v1/certificates/{code}", {})
+    issued = jsontext.convert(answer, Certificate)
+    if output is not None:
+        output.write_text(issued.certificate, "ascii")
+    if hub.as_json:
+        print_json(answer)
+    else:
+        say(f"{issued.code} has a certificate until {issued.not_after}.")
