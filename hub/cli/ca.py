@@ -102,17 +102,14 @@ async def list_certificates(hub: "Hub") -> None:
         raise NotSo(f"These end within three days: {', '.join(ending)}. Renew: nhri-hub ca issue.")
 
 
-@ca.command(epilog=examples("nhri-hub ca issue kz -o kz.pem"))
+@ca.command(epilog=examples("nhri-hub ca issue kz"))
 @click.argument("code")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the certificate here.")
 @asks_hub
-async def issue(hub: "Hub", code: str, output: Path | None) -> None:
+async def issue(hub: "Hub", code: str) -> None:
     """Issue (or renew) CODE's certificate for the request that it registered when it joined."""
     answer = await hub.post(f"/v1/certificates/{code}", {})
     issued = jsontext.convert(answer, Certificate)
-    if output is not None:
-        output.write_text(issued.certificate, "ascii")
     if hub.as_json:
         print_json(answer)
     else:
-        say(f"{issued.code} has a certificate until {issued.not_after}.")
+        say(f"{issued.code} has a certificate until {issued.not_after}; its connector fetches it.")
