@@ -34,6 +34,7 @@ from hub.intake.recorder import Recorder
 from hub.intake.submission import CountedRefusals
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import Draft, LogKey
+from hub.metrics import Metrics
 from hub.settings import Settings, StartError
 from hub.store import journal
 from hub.store.database import Database, open_database
@@ -97,20 +98,23 @@ async def _assemble(
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
     bells = Bells()
+    metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched))
+    listeners.append(metrics.committed)
 
     def on_commit(committed: Committed) -> None:
         for listener in listeners:
             listener(committed)
 
     recorder = Recorder(
-        Journal(database),
+        metrics.journal(Journal(database)),
         key,
         state,
         _clock,
         secrets.token_bytes,
         on_commit,
     )
+    metrics.watch(recorder, Path(settings.folder))
     return Service(
         settings=settings,
         vkey=key.vkey,
@@ -119,6 +123,7 @@ async def _assemble(
         bells=bells,
         offload=offload,
         meter=RefusalMeter(settings.quota.refusals_per_minute),
+        metrics=metrics,
         clock=_clock,
         random_bytes=secrets.token_bytes,
         version=version("nhri-exchange"),
@@ -145,10 +150,11 @@ def _join_broker(
     )
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)
-    url = service.settings.broker.url
+    url, metrics = service.settings.broker.url, service.metrics
+    metrics.watch_broker(lambda: publisher.outstanding)
     return [
-        asyncio.create_task(broker.keep(url, "hub.publisher", publisher.use)),
-        asyncio.create_task(broker.keep(url, "hub.door", door.use)),
+        asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))
+        for name, use in (("hub.publisher", publisher.use), ("hub.door", door.use))
     ]
 
 
@@ -197,6 +203,7 @@ async def _upkeep(service: Service, database: Database) -> None:
                 await service.change(CountedRefusals(code, count))
             await journal.forget(database, now)
             await _warn_of_ends(service, now, warned)
+            await _survey(service)
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("upkeep.failed", reason=str(error))
         await asyncio.sleep(UPKEEP_SECONDS)
@@ -204,12 +211,24 @@ async def _upkeep(service: Service, database: Database) -> None:
 
 async def _warn_of_ends(service: Service, now: datetime, warned: set[tuple[str, int]]) -> None:
     """Say 30, 14 and 3 days before that a participant's certificate ends, each once."""
+    lefts: dict[str, int] = {}
     for row in await service.queries.certificates():
-        left = authority.days_left(parse_time(row.not_after), now)
+        lefts[row.code] = left = authority.days_left(parse_time(row.not_after), now)
         due = {(row.serial, days) for days in authority.WARN_DAYS if left <= days} - warned
         if due:
             log.warning("certificate.ends", code=row.code, days_left=left, serial=row.serial)
             warned |= due
+    service.metrics.certificates(lefts)
+
+
+async def _survey(service: Service) -> None:
+    """Measure what takes a query; all else is measured where it happens."""
+    service.metrics.surveyed(
+        service.recorder.state.directory,
+        await service.queries.waiting(),
+        await service.queries.oldest_waiting(),
+        service.clock(),
+    )
 
 
 @asynccontextmanager
@@ -217,7 +236,11 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
     """A running hub with its doors open: HTTP, and the operators' Unix socket."""
     async with running(settings) as service:
         runner = web.AppRunner(
-            http.build(service), access_log=None, shutdown_timeout=2.0, handler_cancellation=True
+            http.build(service),
+            access_log=None,
+            shutdown_timeout=2.0,
+            handler_cancellation=True,
+            auto_decompress=False,  # nobody packs an envelope, unless to burst the door
         )
         await runner.setup()
         try:

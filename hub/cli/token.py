@@ -15,7 +15,7 @@ from schemas.jsontext import Json
 if TYPE_CHECKING:
     from hub.cli.client import Hub
 
-SCOPES = ("operator", "auditor", "log")
+SCOPES = ("operator", "auditor", "log", "metrics")
 
 
 class Created(msgspec.Struct, frozen=True):

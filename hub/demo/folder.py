@@ -48,8 +48,12 @@ class Folder(msgspec.Struct, frozen=True):
         return self.path / "messages" / code / f"{record}.json"
 
     def sent(self, code: str) -> Path:
-        """The ids of the messages that one sender put in its outbox."""
-        return self.path / "messages" / f"{code}.json"
+        """The ids of the records that one sender put in its outbox."""
+        return self.path / "messages" / code / "sent"
+
+    def answered(self, code: str) -> Path:
+        """The ids of the answers that one member put in its outbox, a line for each time."""
+        return self.path / "messages" / code / "answered"
 
     def prepare(self) -> bool:
         """Make the folder ready; True when it holds a demo to go on with.
@@ -72,8 +76,10 @@ class Folder(msgspec.Struct, frozen=True):
                     f"{self.path} is not empty and holds no demo; choose another: "
                     "DIR=path make demo."
                 )
-            for folder in ("bundles", "connectors", "logs", "messages"):
+            for folder in ("bundles", "connectors", "logs"):
                 (self.path / folder).mkdir()
+            for code in PARTICIPANTS:
+                (self.path / "messages" / code).mkdir(parents=True)
             (self.path / "tokens").mkdir(mode=0o700)
         except OSError as error:
             raise FolderError(f"{error.filename} cannot be made: {error.strerror}.") from None

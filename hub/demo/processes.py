@@ -86,7 +86,7 @@ class Processes:
         Args:
             program: the command's name.
             arguments: its words.
-            may_say_no: whether the exit status 1, "it is not so", is an answer like any other.
+            may_say_no: whether the exit status 1, "it is not so", is an answer if it comes in words.
 
         Raises:
             ProcessError: it ended otherwise than done.
@@ -99,7 +99,7 @@ class Processes:
             finally:
                 if process.returncode is not None:
                     self._commands.discard(process)
-        if process.returncode == 0 or (may_say_no and process.returncode == 1):
+        if process.returncode == 0 or (may_say_no and process.returncode == 1 and output):
             return output.decode()
         words = " ".join(map(str, arguments[:_WORDS]))
         said = "\n".join(errors.decode(errors="replace").splitlines()[-_LINES:])

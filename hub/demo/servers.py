@@ -205,8 +205,10 @@ def _node(home: Path, scripts: Path, ports: tuple[int, int], shared: Mapping[str
         "RABBITMQ_NODENAME": name,
         "RABBITMQ_DIST_PORT": str(port_for_nodes),
         "RABBITMQ_CONFIG_FILE": str(settings),
+        "RABBITMQ_CONFIG_FILES": str(home / "conf.d"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-        "RABBITMQ_MNESIA_DIR": str(home / "data"),
+        "RABBITMQ_MNESIA_BASE": str(home),
         "RABBITMQ_LOG_BASE": str(home),
         "RABBITMQ_LOGS": "-",  # all that it logs goes to its output
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",

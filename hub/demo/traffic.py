@@ -14,12 +14,16 @@ PATIENCE: Final = 30
 
 
 class Mail(msgspec.Struct):
-    """One message on its way; ``told`` once it is through and was shown."""
+    """One message on its way.
+
+    ``notice`` is the id of the notice that it answers. ``told``: it is through and was shown.
+    """
 
     id: str
     sender: str = ""
     title: str = ""
     kind: str = ""
+    notice: str | None = None
     index: int | None = None
     refusal: str | None = None
     recipients: frozenset[str] = frozenset()
@@ -70,6 +74,7 @@ class Traffic:
         """Say what a message is about. The logs may have told of it before."""
         known = self._mail(mail.id)
         known.sender, known.title, known.kind = mail.sender, mail.title, mail.kind
+        known.notice = mail.notice
         self._tell(known)
 
     def hear(self, connector: str, line: bytes) -> None:

@@ -18,6 +18,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
     AUDITOR = "auditor"
     LOG = "log"
+    METRICS = "metrics"
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = Principal("", frozenset({Role.ANONYMOUS}))
+LOOPBACK = Principal("loopback", frozenset({Role.METRICS}))
 
 _ANYONE = frozenset(Role)
 _SENDERS = frozenset({Role.MEMBER, Role.PARTNER})
@@ -36,11 +38,13 @@ _OPERATORS = frozenset({Role.OPERATOR})
 _AUDIT = frozenset({Role.OPERATOR, Role.AUDITOR})
 _LOG = _PARTICIPANTS | {Role.SUSPENDED, Role.OPERATOR, Role.AUDITOR, Role.LOG}
 _DIRECTORY = _PARTICIPANTS | _AUDIT
+_METRICS = frozenset({Role.OPERATOR, Role.METRICS})
 
 TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
     {
         ("GET", "/livez"): _ANYONE,
         ("GET", "/readyz"): _ANYONE,
+        ("GET", "/metrics"): _METRICS,
         ("GET", "/openapi.json"): _ANYONE,
         ("GET", "/schemas/{name}"): _ANYONE,
         ("POST", "/v1/join"): _ANYONE,

@@ -14,11 +14,9 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from hub.delivery.broker import Unconfirmed
 from hub.delivery.publisher import Publisher
-from hub.doors import exchange
+from hub.doors import submissions, tracing
 from hub.doors.service import Service
-from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorded
-from hub.intake.submission import Submission
 from schemas import amqp
 from schemas.acceptance import Acceptance
 from schemas.directory import State
@@ -77,6 +75,10 @@ class AmqpDoor:
         task.add_done_callback(self._tasks.discard)
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
+        with tracing.request(message.headers.get("traceparent")):
+            await self._settle(message)
+
+    async def _settle(self, message: AbstractIncomingMessage) -> None:
         try:
             await self._handle(message)
         except Refused as refusal:
@@ -97,6 +99,7 @@ class AmqpDoor:
             await message.ack()
 
     async def _quarantine(self, message: AbstractIncomingMessage, reason: str) -> None:
+        self._hub.metrics.quarantined()
         log.error("amqp.quarantined", reason=reason, user=message.user_id)
         await message.reject(requeue=False)
 
@@ -186,19 +189,7 @@ def _pass_on(task: "asyncio.Future[None]", done: "asyncio.Future[None]") -> None
         done.exception()  # whoever waited may be gone; then nobody asks
 
 
-async def _message(hub: Service, code: str, raw: bytes) -> Recorded:
-    opened = await hub.offload.run(lambda: exchange.open_submission(hub, raw))
-    limit = hub.settings.quota.messages_per_hour
-    return await hub.recorder.record(Submission(raw, opened, code, None, hub.meter, limit))
-
-
-async def _receipt(hub: Service, code: str, raw: bytes) -> Recorded:
-    directory = hub.recorder.state.directory
-    opened = await hub.offload.run(lambda: OpenedReceipt(raw, directory))
-    return await hub.recorder.record(ReceiptSubmission(opened, code, None))
-
-
 _HANDLERS: dict[str, Callable[[Service, str, bytes], Awaitable[Recorded]]] = {
-    amqp.MESSAGE: _message,
-    amqp.RECEIPT: _receipt,
+    amqp.MESSAGE: submissions.message,
+    amqp.RECEIPT: submissions.receipt,
 }

@@ -111,7 +111,9 @@ async def why(hub: Service, asked: Asked) -> web.Response:
 
 async def check(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/verify``: the stored log is hashed again, whole."""
-    return answer(await verify.verify(hub.queries, hub.offload, hub.vkey))
+    verdict = await verify.verify(hub.queries, hub.offload, hub.vkey)
+    hub.metrics.verified(verdict)
+    return answer(verdict)
 
 
 async def status(hub: Service, asked: Asked) -> web.Response:

@@ -12,12 +12,11 @@ from aiohttp_sse import EventSourceResponse, sse_response
 from msgspec import Meta
 
 from hub.delivery.wakeup import heard
+from hub.doors import submissions
 from hub.doors.problems import problem
 from hub.doors.service import Asked, Service, answer, query
-from hub.intake import admission, membership
-from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
+from hub.intake import membership
 from hub.intake.recorder import Recorded
-from hub.intake.submission import Submission
 from hub.ledger.queries import InboxItem
 from schemas import jsontext
 from schemas.acceptance import Acceptance, Delivery, Tombstone
@@ -55,16 +54,8 @@ async def join(hub: Service, asked: Asked) -> web.Response:
 async def submit(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/messages``: accepted after the commit, or refused with a recorded reason."""
     raw = await _envelope(asked.request)
-    opened = await hub.offload.run(lambda: open_submission(hub, raw))
-    job = Submission(
-        raw,
-        opened,
-        asked.principal.name,
-        asked.token,
-        hub.meter,
-        hub.settings.quota.messages_per_hour,
-    )
-    return await _recorded(hub, await hub.recorder.record(job))
+    recorded = await submissions.message(hub, asked.principal.name, raw, asked.token)
+    return await _recorded(hub, recorded)
 
 
 async def _envelope(request: web.Request) -> bytes:
@@ -73,14 +64,6 @@ async def _envelope(request: web.Request) -> bytes:
     while len(raw) <= MAX_ENVELOPE and (chunk := await request.content.readany()):
         raw += chunk
     return raw[: MAX_ENVELOPE + 1]
-
-
-def open_submission(hub: Service, raw: bytes) -> admission.Opened | Refused:
-    """Open an envelope; a refusal is a value here, since it is recorded like an acceptance."""
-    try:
-        return admission.open_envelope(raw, hub.recorder.state.directory)
-    except Refused as refusal:
-        return refusal
 
 
 async def _recorded(hub: Service, recorded: Recorded) -> web.Response:
@@ -209,10 +192,8 @@ async def _send(response: EventSourceResponse, item: InboxItem) -> None:
 async def send_receipt(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/receipts``: a signed delivery receipt is recorded and reaches the sender."""
     raw = await asked.request.read()
-    directory = hub.recorder.state.directory
-    opened = await hub.offload.run(lambda: OpenedReceipt(raw, directory))
-    job = ReceiptSubmission(opened, asked.principal.name, asked.token)
-    return await _recorded(hub, await hub.recorder.record(job))
+    recorded = await submissions.receipt(hub, asked.principal.name, raw, asked.token)
+    return await _recorded(hub, recorded)
 
 
 async def read_receipts(hub: Service, asked: Asked) -> web.Response:

@@ -1,5 +1,6 @@
 """The HTTP door: routes, authentication and the limits of a request."""
 
+import ipaddress
 import os
 import pwd
 import socket
@@ -9,9 +10,21 @@ from types import MappingProxyType
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler as RequestHandler
 
-from hub.doors import audit, authentication, certificates, documents, exchange, operators, problems, tlog
-from hub.doors.access import ANONYMOUS, TABLE, Principal, Role
+from hub.doors import (
+    audit,
+    authentication,
+    certificates,
+    documents,
+    exchange,
+    metrics,
+    operators,
+    problems,
+    tlog,
+    tracing,
+)
+from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
 from hub.doors.service import Asked, Handler, Service
 from hub.intake.batch import Token
 from schemas import entry as entries
@@ -22,6 +35,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
     {
         ("GET", "/livez"): documents.livez,
         ("GET", "/readyz"): documents.readyz,
+        ("GET", "/metrics"): metrics.scrape,
         ("GET", "/openapi.json"): documents.openapi,
         ("GET", "/schemas/{name}"): documents.schema,
         ("POST", "/v1/join"): exchange.join,
@@ -64,9 +78,10 @@ log = structlog.get_logger("hub.door")
 def build(hub: Service) -> web.Application:
     """The application of the door; only routes of the authorisation table exist."""
     application = web.Application(
-        middlewares=[problems.middleware], client_max_size=MAX_ENVELOPE + 1
+        middlewares=[_traced, problems.middleware], client_max_size=MAX_ENVELOPE + 1
     )
     application.on_response_prepare.append(_headers)
+    application.on_response_prepare.append(_counting(hub))
     for method, path in TABLE:
         handler = HANDLERS[method, path]
         application.router.add_route(method, path, _guarded(hub, handler, (method, path)))
@@ -78,6 +93,22 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
+def _counting(hub: Service):  # type: ignore[no-untyped-def]
+    async def count(request: web.Request, response: web.StreamResponse) -> None:
+        # The method and path of what has no route are the asker's own; nothing is named after them.
+        resource = request.match_info.route.resource
+        route = "none" if resource is None else f"{request.method} {resource.canonical}"
+        hub.metrics.answered(route, response.status)
+
+    return count
+
+
+@web.middleware
+async def _traced(request: web.Request, handler: RequestHandler) -> web.StreamResponse:
+    with tracing.request(request.headers.get("traceparent")):
+        return await handler(request)
+
+
 def _guarded(hub: Service, handler: Handler, row: tuple[str, str]):  # type: ignore[no-untyped-def]
     allowed = TABLE[row]
 
@@ -85,7 +116,7 @@ def _guarded(hub: Service, handler: Handler, row: tuple[str, str]):  # type: ign
         if allowed == frozenset(Role):
             principal, token = ANONYMOUS, None
         else:
-            principal, token = await _who(hub, request)
+            principal, token = await _who(hub, request, allowed)
         if not principal.roles & allowed:
             raise Refused("forbidden", _forbidden(principal, row))
         return await handler(hub, Asked(request, principal, token))
@@ -99,10 +130,14 @@ def _forbidden(principal: Principal, row: tuple[str, str]) -> str:
     return f"{principal.name} may not use {row[0]} {row[1]}."
 
 
-async def _who(hub: Service, request: web.Request) -> tuple[Principal, Token | None]:
+async def _who(
+    hub: Service, request: web.Request, allowed: frozenset[Role]
+) -> tuple[Principal, Token | None]:
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if not scheme and _is_local(request):
         return Principal(_local_account(request), frozenset({Role.OPERATOR})), None
+    if not scheme and LOOPBACK.roles & allowed and _is_loopback(hub, request):
+        return LOOPBACK, None
     if scheme.lower() != "bearer" or not credentials:
         raise Refused("unauthenticated", "Send an Authorization header with a Bearer token.")
     if "." in credentials:
@@ -149,6 +184,16 @@ def _is_local(request: web.Request) -> bool:
     transport = request.transport
     peer = transport.get_extra_info("socket") if transport else None
     return peer is not None and peer.family == socket.AF_UNIX
+
+
+def _is_loopback(hub: Service, request: web.Request) -> bool:
+    """Whether the peer is a program on this machine; behind a proxy that says nothing."""
+    if hub.settings.http.url:
+        return False
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _local_account(request: web.Request) -> str:

@@ -64,8 +64,9 @@ class Anything(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """One row.
 
-    ``answers`` are structs, or media types of what is no JSON, by status. ``body`` is a struct, or
-    an envelope as ``application/jose+json`` that carries what ``signed`` says.
+    ``answers`` are structs, or media types of what is no JSON, by status; ``format`` names who says
+    what stands in the latter. ``body`` is a struct, or an envelope as ``application/jose+json``
+    that carries what ``signed`` says.
     """
 
     answers: Mapping[int, type | str]
@@ -73,6 +74,7 @@ class Operation(msgspec.Struct, frozen=True):
     query: type | None = None
     body: type | None = None
     signed: str | None = None
+    format: str = "C2SP tlog-tiles"
     headers: Mapping[str, str] = {}
 
 
@@ -97,6 +99,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
     {
         ("GET", "/livez"): Operation({200: answers.Alive}),
         ("GET", "/readyz"): Operation({200: answers.Ready, 503: answers.Ready}),
+        ("GET", "/metrics"): Operation({200: TEXT}, format="Prometheus's text format 0.0.4"),
         ("GET", "/openapi.json"): Operation({200: Anything}, ("not-found",)),
         ("GET", "/schemas/{name}"): Operation({200: Anything}, ("not-found",)),
         ("POST", "/v1/join"): Operation(
@@ -362,7 +365,7 @@ def _header(row: Operation) -> list[Schema]:
 
 
 def _responses(row: Operation, allowed: frozenset[Role]) -> Schema:
-    made: Schema = {str(status): _answer(kind) for status, kind in row.answers.items()}
+    made: Schema = {str(status): _answer(kind, row.format) for status, kind in row.answers.items()}
     by_status: dict[str, list[str]] = {}
     for code in _refusals(row, allowed):
         by_status.setdefault(str(REFUSALS[code].status), []).append(code)
@@ -388,10 +391,10 @@ def _refusals(row: Operation, allowed: frozenset[Role]) -> Iterable[str]:
     return dict.fromkeys(codes)
 
 
-def _answer(kind: type | str) -> Schema:
+def _answer(kind: type | str, specified: str) -> Schema:
     if isinstance(kind, str):
         schema: Schema = {"type": "string"} if kind == TEXT else {}
-        return {"description": "As C2SP tlog-tiles says.", "content": {kind: {"schema": schema}}}
+        return {"description": f"As {specified} says.", "content": {kind: {"schema": schema}}}
     described = prose(inspect.getdoc(kind) or "")
     content: Schema = {JSON: {"schema": _ref(kind)}}
     if kind is answers.Inbox:

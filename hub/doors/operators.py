@@ -20,7 +20,7 @@ from schemas.vocabulary import is_language_tag
 
 log = structlog.get_logger("hub.door")
 
-Scope = Literal["operator", "auditor", "log"]
+Scope = Literal["operator", "auditor", "log", "metrics"]
 
 
 class Invite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +64,7 @@ class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom, and what it opens."""
 
     account: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,39}$(?!\n)")]
-    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=3)]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=4)]
 
 
 def _code(asked: Asked) -> str:

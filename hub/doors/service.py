@@ -15,6 +15,7 @@ from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorded, Recorder
 from hub.ledger.queries import Queries
+from hub.metrics import Metrics
 from hub.settings import Settings
 from schemas import jsontext
 from schemas.note import Vkey
@@ -33,6 +34,7 @@ class Service(msgspec.Struct, frozen=True):
     bells: Bells
     offload: Offload
     meter: RefusalMeter
+    metrics: Metrics
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     version: str

@@ -93,6 +93,13 @@ class Outcome(msgspec.Struct, frozen=True):
     value: Mapping[str, object] = {}
     refused: Refused | None = None
 
+    @property
+    def name(self) -> str:
+        """What became of a submission in one word: accepted, duplicate or refused."""
+        if self.refused is not None:
+            return "refused"
+        return "accepted" if self.new else "duplicate"
+
 
 class Fresh(msgspec.Struct, frozen=True):
     """A message that was just recorded: its bytes, its acceptance, each recipient's position."""
@@ -103,11 +110,15 @@ class Fresh(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What a commit brought: who has something new, new messages, receipts by receiver."""
+    """What a commit brought: who has something new, new messages, receipts by receiver.
+
+    ``entries`` is how many it appended to the log.
+    """
 
     touched: frozenset[str]
     fresh: Sequence[Fresh]
     receipts: Mapping[str, int]
+    entries: int
 
 
 class Job(Protocol):
@@ -214,7 +225,7 @@ class Batch:
             Fresh(envelope, acceptances[index], positions)
             for index, envelope, positions in self._messages
         ]
-        return Committed(frozenset(self.touched), fresh, self.receipts)
+        return Committed(frozenset(self.touched), fresh, self.receipts, len(self.entries))
 
     def state(self, tree: Tree) -> State:
         """The state after this batch, once it is committed with its tree."""

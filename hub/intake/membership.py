@@ -64,6 +64,7 @@ def invite(draft: Draft, code: str, invitation: str) -> Change:
             invitation=entries.digest(invitation.encode()),
             expires=expires,
         )
+        batch.touched.add(code)
         return Outcome(index, value={"expires": expires})
 
     return Change(decide)

@@ -7,6 +7,7 @@ whole, every job is answered with a refusal to be tried again, and the state bef
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
@@ -111,11 +112,18 @@ class Recorder:
         self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Recorded]]] = asyncio.Queue(
             MAX_WAITING
         )
+        self._unanswered: dict[asyncio.Future[Recorded], float] = {}
 
     @property
     def waiting(self) -> int:
         """Jobs that wait for their turn."""
         return self._queue.qsize()
+
+    def waited(self) -> float:
+        """Seconds that the oldest request without an answer has waited."""
+        # Requests are in the order in which they came.
+        oldest = next(iter(self._unanswered.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     async def record(self, job: Job) -> Recorded:
         """Have a job decided and committed; returns after the commit.
@@ -128,7 +136,11 @@ class Recorder:
             self._queue.put_nowait((job, future))
         except asyncio.QueueFull:
             raise Refused("busy", "Too many requests are waiting; try again soon.") from None
-        return await future
+        self._unanswered[future] = time.monotonic()
+        try:
+            return await future
+        finally:
+            del self._unanswered[future]
 
     async def run(self) -> None:
         """Commit batches until cancelled; what waits then is refused as ``busy``."""

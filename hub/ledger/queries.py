@@ -167,3 +167,7 @@ class Queries(Protocol):
     async def waiting(self) -> Mapping[str, int]:
         """Copies without a receipt, for each recipient."""
         ...
+
+    async def oldest_waiting(self) -> Mapping[str, str]:
+        """When the oldest copy without a receipt was accepted, for each recipient that has one."""
+        ...

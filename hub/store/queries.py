@@ -268,6 +268,24 @@ class Queries:
         )
         return {row.recipient: row.copies for row in await self._all(query)}
 
+    async def oldest_waiting(self) -> Mapping[str, str]:
+        """When the oldest copy without a receipt was accepted, for each recipient that has one."""
+        first = (
+            select(_delivery.c.recipient, func.min(_delivery.c.position).label("position"))
+            .where(_delivery.c.state == "waiting")
+            .group_by(_delivery.c.recipient)
+            .subquery()
+        )
+        at_first = and_(
+            _delivery.c.recipient == first.c.recipient, _delivery.c.position == first.c.position
+        )
+        query = (
+            select(_delivery.c.recipient, _message.c.accepted)
+            .join(first, at_first)
+            .join(_message, _message.c.id == _delivery.c.message_id)
+        )
+        return {row.recipient: row.accepted for row in await self._all(query)}
+
 
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     plain = {

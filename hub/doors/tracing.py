@@ -1,0 +1,24 @@
+"""Which trace a line of the program's log belongs to (W3C Trace Context)."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+from schemas import trace
+
+
+def request(traceparent: object) -> AbstractContextManager[None]:
+    """Log the trace that the sender's ``traceparent`` names with all that is done for a request.
+
+    What is no ``traceparent`` names none.
+    """
+    found = trace.of_traceparent(traceparent if isinstance(traceparent, str) else None)
+    return nullcontext() if found is None else bound_contextvars(trace_id=found)
+
+
+def message(message_id: str | None) -> AbstractContextManager[None]:
+    """Log a message's id, and the trace that it makes by itself where its sender named none."""
+    if message_id is None:
+        return nullcontext()
+    named = get_contextvars().get("trace_id")
+    return bound_contextvars(message_id=message_id, trace_id=named or trace.of_message(message_id))
