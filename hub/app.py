@@ -7,17 +7,17 @@ import os
 import secrets
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import structlog
 from aiohttp import web
 
-from hub import authority, certificates
+from hub import authority, certificates, sdnotify
 from hub import settings as configuration
 from hub.delivery import broker
 from hub.delivery.publisher import Publisher
@@ -292,7 +292,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with opened(settings) as service:
+    async with opened(settings) as service, sdnotify.told():
         log.info("hub.ready", origin=settings.origin, url=settings.url, socket=str(settings.socket))
         await stop.wait()
         log.info("hub.stopping", size=service.recorder.state.tree.size)
@@ -305,8 +305,25 @@ def _configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.BytesLoggerFactory(_StandardError()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """A line that cannot be written is lost: the hub outlives the disk that its log is on."""
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, line)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def _json(event: object, **_: object) -> bytes:
+    # What msgspec does not know stands in the log as Python shows it.
+    return msgspec.json.encode(event, enc_hook=repr)

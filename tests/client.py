@@ -126,7 +126,8 @@ class Participant:
         self.connection = connection
         self.code = code
         self.clock = clock
-        self.private = builders.key(seed or code)
+        self.seed = seed or code
+        self.private = builders.key(self.seed)
         self._random = (
             hashlib.sha256(f"{salt} {code} {number}".encode()).digest()
             for number in itertools.count()
@@ -278,7 +279,13 @@ class Account:
     ) -> None:
         """Invite somebody, let them join with their own keys, and approve their fingerprint."""
         bundle = await self.invite(participant.code, role)
-        body = join_request(participant, str(bundle["invitation"]), keys)
+        await self.join_with(participant, str(bundle["invitation"]), keys)
+
+    async def join_with(
+        self, participant: Participant, invitation: str, keys: Keys | None = None
+    ) -> None:
+        """Let somebody join with an invitation, and approve their fingerprint."""
+        body = join_request(participant, invitation, keys)
         answer = await participant.connection.request("POST", "/v1/join", body=body)
         assert answer.status == 202, answer
         await self.approve(participant.code)
@@ -308,6 +315,7 @@ class Hub:
         self.service = service
         self.connection = Connection(http, settings.url)
         self.operator = Account(local)
+        self._connections = itertools.count()
 
     @property
     def vkey(self) -> Vkey:
@@ -316,7 +324,8 @@ class Hub:
 
     def participant(self, code: str, seed: str | None = None) -> Participant:
         """A connection as a participant, who may have joined or not."""
-        return Participant(self.connection, code, self.service.clock, seed, self.service.instance)
+        salt = f"{self.service.instance} {next(self._connections)}"
+        return Participant(self.connection, code, self.service.clock, seed, salt)
 
     def account(self, token: str | None = None) -> Account:
         """A connection over TCP with an access token, or anonymous."""
@@ -388,7 +397,7 @@ def join_request(participant: Participant, invitation: str, keys: Keys | None = 
     made = Join(
         participant.code,
         invitation,
-        keys or builders.keys(participant.code),
+        keys or builders.keys(participant.seed),
         format_time(participant.clock()),
     )
     return statement.sign(made, participant.private)

@@ -86,7 +86,7 @@ class Processes:
         Args:
             program: the command's name.
             arguments: its words.
-            may_say_no: whether the exit status 1, "it is not so", is an answer if it comes in words.
+            may_say_no: whether exit status 1, "it is not so", is an answer if words come with it.
 
         Raises:
             ProcessError: it ended otherwise than done.

@@ -8,7 +8,6 @@ actions, as auditor it has everything verified.
 import asyncio
 import contextlib
 import json
-import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,17 +15,27 @@ from typing import Final
 
 import msgspec
 
-from hub.demo import corpus
+from hub.demo import corpus, operator
 from hub.demo.corpus import MEMBERS, PARTICIPANTS, Record
 from hub.demo.folder import Folder
-from hub.demo.processes import Processes, executable, together
+from hub.demo.operator import Operator
+from hub.demo.processes import ProcessError, Processes, executable, together
 from hub.demo.show import Show
 from hub.demo.traffic import Mail, Traffic
+from schemas import joint_action
+from schemas.joint_action import Answer
+from schemas.kinds.joint_action_notice import JointActionNotice
 from schemas.statement import spoken
 
 PROFILES: Final = Path(__file__).parents[2] / "connectors" / "profiles"
 
 HUB: Final = "hub"
+"""The name of the hub's process."""
+
+_TOKENS: Final = {
+    "operator": ["operator", "auditor", "log"],
+    "auditor": ["auditor", "log"],
+}
 
 _NOTICE: Final = "notice"
 _KINDS: Final = {corpus.BULLETIN: "bulletin", corpus.NOTICE: _NOTICE}
@@ -46,9 +55,11 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What ``nhri-connector verify --all`` tells."""
+    """What ``nhri-connector verify --all`` tells: how many of what hold, and what does not."""
 
     ok: bool
+    checked: dict[str, int]
+    problems: list[str]
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -74,10 +85,12 @@ class Demo:
         self._port = str(port)
         self._url = f"http://127.0.0.1:{port}"
         self._records = records
-        self._names = {code: _english_name(code) for code in PARTICIPANTS}
+        self._profiles = {c: operator.profile(PROFILES / f"{c}.toml") for c in PARTICIPANTS}
+        self._names = {code: profile.names["en"] for code, profile in self._profiles.items()}
         self._expected = sum(1 + len(_answering(record)) for record in records)
         self._show = Show(self._expected)
         self._traffic = Traffic(self._show.mail, self._show.counters)
+        self._notices: dict[str, Record] = {}
         self._hub_ready = asyncio.Event()
         self._processes = Processes(folder.logs, self._hear)
 
@@ -112,14 +125,23 @@ class Demo:
     async def _begin(self, *, go_on: bool) -> None:
         self._show.title(f"The hub is at {self._url}, all files in {self._folder.path}")
         if go_on:
-            self._show.say("This folder holds a demo already: it goes on where it stopped.")
+            self._show.say("  This folder holds a demo already: it goes on where it stopped.")
             self._remember()
             await self._start_hub()
             await together(*(self._start_connector(code) for code in PARTICIPANTS))
         else:
-            await self._found_hub()
-            self._show.title("Everybody joins; technician and operator compare the fingerprint")
-            await together(*(self._join(code) for code in PARTICIPANTS))
+            name = ("--name", "localhost", "--port", self._port)
+            await self._processes.run("nhri-hub", "init", self._folder.path, *name)
+            await self._start_hub()
+            async with operator.at(self._folder.hub) as at_hub:
+                await self._let_in(at_hub)
+
+    async def _let_in(self, at_hub: Operator) -> None:
+        """Give out tokens, and have everybody join."""
+        for account, scopes in _TOKENS.items():
+            await at_hub.make_token(account, scopes, self._folder.token(account))
+        self._show.title("Everybody joins; technician and operator compare the fingerprint")
+        await together(*(self._join(at_hub, code) for code in PARTICIPANTS))
 
     def _remember(self) -> None:
         """Take in what the daemons told of the messages when they ran before."""
@@ -129,28 +151,15 @@ class Demo:
                 self._traffic.hear(code, line)
         self._traffic.remember()
 
-    async def _found_hub(self) -> None:
-        await self._processes.run(
-            "nhri-hub", "init", self._folder.path, "--name", "localhost", "--port", self._port
-        )
-        await self._start_hub()
-        await together(
-            self._token("operator", "operator", "auditor", "log"),
-            self._token("auditor", "auditor", "log"),
-        )
-
-    async def _token(self, account: str, *scopes: str) -> None:
-        opens = [word for scope in scopes for word in ("--scope", scope)]
-        await self._hub("token", "create", account, *opens, "-o", self._folder.token(account))
-
-    async def _join(self, code: str) -> None:
-        """Invite, join, compare and approve; then the participant's daemon runs."""
+    async def _join(self, at_hub: Operator, code: str) -> None:
+        """Invite, join, compare, approve; then the participant's daemon runs."""
         bundle = self._folder.bundle(code)
-        await self._hub("member", "invite", code, "--profile", _profile(code), "-o", bundle)
+        await at_hub.invite(self._profiles[code], bundle)
         answer = await self._connector(code, "join", bundle, "--json")
         digits = msgspec.json.decode(answer, type=Joined).fingerprint
-        # The technician reads the digits out; the hub lets nobody in under any others.
-        await self._hub("member", "approve", code, "--fingerprint", digits)
+        if digits != await at_hub.fingerprint(code):
+            raise ProcessError(f"{code} and the hub have different fingerprints; nobody is let in.")
+        await at_hub.approve(code, digits)
         self._show.joined(code, self._names[code], spoken(digits))
         await self._start_connector(code)
 
@@ -173,6 +182,7 @@ class Demo:
             await self._traffic.until(lambda traffic: traffic.settled >= len(self._records))
             await together(*(self._answer(code) for code in MEMBERS))
             await self._traffic.until(lambda traffic: traffic.settled >= self._expected)
+        self._show_actions()
 
     async def _send(self, code: str) -> None:
         """Send the records of one institution that were not sent before, all in one go."""
@@ -180,11 +190,12 @@ class Demo:
         sent = self._folder.sent(code)
         if files and not sent.exists():
             sent.write_text(await self._connector(code, "send", *files, "--json"), "utf-8")
-        queued = msgspec.json.decode(sent.read_bytes(), type=list[Queued]) if files else []
-        for message in queued:
+        for message in _queued(sent):
             record = files[message.source]
             kind = _KINDS[corpus.kind(record)]
             self._traffic.expect(Mail(message.id, code, record.title["en"], kind))
+            if kind == _NOTICE:
+                self._notices[message.id] = record
 
     def _files(self, code: str) -> Iterator[tuple[Path, Record]]:
         """The message files of one sender, written where they are not there."""
@@ -194,16 +205,35 @@ class Demo:
                 file = self._folder.message(code, record.id)
                 if not file.exists():
                     said = corpus.message_file(record, self._names, now)
-                    file.parent.mkdir(exist_ok=True)
                     file.write_text(json.dumps(said, ensure_ascii=False, indent=2), "utf-8")
                 yield file, record
 
     async def _answer(self, code: str) -> None:
         """Accept every joint action that a member was invited to and has not answered."""
-        answer = await self._connector(code, "respond", "accept", "--all-open", "--json")
-        for message in msgspec.json.decode(answer, type=list[Queued]):
-            title = self._traffic.mails[message.source].title
-            self._traffic.expect(Mail(message.id, code, title, "accepts"))
+        answered = self._folder.answered(code)
+        respond = await self._connector(code, "respond", "accept", "--all-open", "--json")
+        answers = [*_queued(answered), *msgspec.json.decode(respond, type=list[Queued])]
+        answered.write_bytes(msgspec.json.encode(answers))
+        for message in answers:
+            record = self._notices.get(message.source)
+            title = record.title["en"] if record else message.source
+            self._traffic.expect(Mail(message.id, code, title, "accepts", message.source))
+
+    def _show_actions(self) -> None:
+        """The joint actions: the states that follow from the answers, the same everywhere."""
+        self._show.title("The joint actions, and who signed each notice")
+        for notice_id, record in self._notices.items():
+            content = corpus.message_file(record, self._names, datetime.now(UTC))["content"]
+            answers = [
+                Answer(mail.index, "", mail.sender, "accept")
+                for mail in self._traffic.mails.values()
+                if mail.notice == notice_id and mail.index is not None
+            ]
+            proposer = self._traffic.mails[notice_id].sender
+            notice = msgspec.convert(content, JointActionNotice)
+            action = joint_action.evaluate(proposer, notice, answers)
+            signers = [proposer, *(answer.member for answer in action.answers.values())]
+            self._show.action(action.state, signers, record.title["en"])
 
     # --- Verifying ---
 
@@ -218,7 +248,7 @@ class Demo:
             may_say_no=True,
         )
         audited = msgspec.json.decode(answer, type=Audited)
-        missing = [*self._missing(), *filter(None, checks)]
+        missing = [*self._missing(), *self._unverified(checks)]
         if not audited.ok:
             missing.append("The log does not hold: " + " ".join(audited.problems))
         for sentence in missing:
@@ -232,11 +262,23 @@ class Demo:
         )
         return not missing
 
-    async def _verified_by(self, code: str) -> str | None:
-        """What a participant's own verification finds wrong, if anything."""
+    async def _verified_by(self, code: str) -> Verified:
         answer = await self._connector(code, "verify", "--all", "--json", may_say_no=True)
-        verified = msgspec.json.decode(answer, type=Verified)
-        return None if verified.ok else f"{code} could not verify all that it holds: {answer}"
+        return msgspec.json.decode(answer, type=Verified)
+
+    def _unverified(self, checks: Sequence[Verified]) -> Iterator[str]:
+        """What the participants could not verify of all that there is, a sentence each."""
+        for code, check in zip(PARTICIPANTS, checks, strict=True):
+            yield from (f"{code} found: {problem}" for problem in check.problems)
+        there = {
+            "sent, accepted": self._traffic.accepted,
+            "received, valid": self._traffic.deliveries,
+            "receipt items": self._traffic.receipts,
+        }
+        for what, count in there.items():
+            verified = sum(check.checked.get(what, 0) for check in checks)
+            if verified < count:
+                yield f"Only {verified} of {count} were verified: {what}."
 
     def _missing(self) -> Iterator[str]:
         """What fell short, a sentence each."""
@@ -263,11 +305,6 @@ class Demo:
         way = ("audit", "show", most.id, "--config", self._folder.hub)
         self._show.command(hub, *way, note="its way; Ctrl-C ends the demo")
 
-    # --- Commands ---
-
-    async def _hub(self, *arguments: str | Path) -> str:
-        return await self._processes.run("nhri-hub", *arguments, "--config", self._folder.hub)
-
     async def _connector(self, code: str, *arguments: str | Path, may_say_no: bool = False) -> str:
         config = ("--config", self._folder.connector(code))
         return await self._processes.run(
@@ -275,17 +312,12 @@ class Demo:
         )
 
 
+def _queued(file: Path) -> list[Queued]:
+    return msgspec.json.decode(file.read_bytes(), type=list[Queued]) if file.exists() else []
+
+
 def _answering(record: Record) -> tuple[str, ...]:
     return corpus.invited(record) if corpus.kind(record) == corpus.NOTICE else ()
-
-
-def _profile(code: str) -> Path:
-    return PROFILES / f"{code}.toml"
-
-
-def _english_name(code: str) -> str:
-    profile = tomllib.loads(_profile(code).read_text("utf-8"))
-    return msgspec.convert(profile["names"]["en"], str)
 
 
 async def _for_ever() -> None:

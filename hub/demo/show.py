@@ -7,7 +7,7 @@ pipe as plain lines.
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from hub.demo.corpus import PARTICIPANTS
 from hub.demo.traffic import Mail, Traffic
+from schemas.joint_action import ActionState
 
 _PIPE_WIDTH: Final = 150
 _TO_WIDTH: Final = 31
@@ -76,6 +77,14 @@ class Show:
                 (f"{mail.kind:<9}", "cyan"),
                 (mail.title, ""),
             )
+        )
+
+    def action(self, state: str, signers: Sequence[str], title: str) -> None:
+        """A joint action: its state, and who signed it, the proposer first."""
+        colour = "green" if state == ActionState.AGREED else "yellow"
+        signed = _fitted(" ".join(signers), _TO_WIDTH)
+        self._print(
+            _line((f"{state.replace('_', ' '):>14}  ", colour), (f"{signed} ", "bold"), (title, ""))
         )
 
     def counters(self, traffic: Traffic) -> None:

@@ -67,9 +67,9 @@ def forged(code, other):
 
 
 HERE = [
-    (made, code)
+    (made, seed)
     for code in CODES
-    for made, code in zip(directory_log(**{code: "member"}), (None, code), strict=True)
+    for made, seed in zip(directory_log(**{code: "member"}), (None, code), strict=True)
 ]
 HONEST = [made for code in CODES for made in honest(code)]
 FORGED = [*forged("kz", "kg"), *forged("kg", "kz")]
@@ -127,6 +127,7 @@ def test_the_key_that_holds_is_the_last_one_registered_and_not_ended_since(log):
         assert {code: holding(directory, code, index) for code in CODES} == expected
 
 
+@settings(max_examples=25)
 @given(logs)
 def test_what_the_directory_says_of_the_past_never_changes(log):
     past: list[dict[str, list[str]]] = []

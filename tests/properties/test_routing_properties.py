@@ -43,7 +43,6 @@ def routed(audience, marking, directory):
     try:
         return routing.route(audience, marking, SENDER, directory)
     except Refused as refusal:
-        assert refusal.path == "$.audience"
         return refusal.code
 
 

@@ -108,7 +108,7 @@ async def exchange_a_message(hub, clock) -> str:
 async def look_everything_up(operator: client.Account, sent: str) -> None:
     for path in ("/livez", "/readyz", "/openapi.json", "/schemas/message.json", "/log/checkpoint"):
         await operator.get(path)
-    for path in ("/v1/members", "/v1/keys", "/v1/status", "/v1/audit/verify"):
+    for path in ("/v1/members", "/v1/keys", "/v1/status", "/v1/audit/verify", "/metrics"):
         await operator.get(path)
     for message_id in (sent, builders.message_id()):
         await operator.get(f"/v1/audit/messages/{message_id}")

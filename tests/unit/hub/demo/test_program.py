@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -49,14 +50,17 @@ async def test_a_program_that_does_not_listen_is_ended_by_force(tmp_path, monkey
 
 
 async def test_a_program_takes_those_that_it_started_with_it(tmp_path):
-    children = tmp_path / "children"
+    children: Path = tmp_path / "children"
     parent = shell(f"sleep 60 & echo $! > {children}; wait", tmp_path / "parent")
 
+    def child_number() -> str:
+        return children.read_text() if children.exists() else ""
+
     async def has_a_child() -> bool:
-        return children.exists() and children.read_text().endswith("\n")
+        return child_number().endswith("\n")
 
     await parent.start(has_a_child)
-    child = os.pidfd_open(int(children.read_text()))
+    child = os.pidfd_open(int(child_number()))
     try:
         await parent.end(signal.SIGKILL)
         assert ended(child)

@@ -14,6 +14,7 @@ OPEN = {
     "GET /log/checkpoint",
 }
 LOG = {"GET /log/{tile:tile/.+}"}
+MEASURES = {"GET /metrics"}
 RECEIVING = {
     "GET /v1/messages/{id}",
     "GET /v1/inbox",
@@ -56,9 +57,10 @@ ALLOWED = {
     Role.PARTNER: OPEN | LOG | RECEIVING | SENDING,
     Role.OBSERVER: OPEN | LOG | RECEIVING,
     Role.SUSPENDED: OPEN | LOG,
-    Role.OPERATOR: OPEN | LOG | AUDITING | OPERATING,
+    Role.OPERATOR: OPEN | LOG | MEASURES | AUDITING | OPERATING,
     Role.AUDITOR: OPEN | LOG | AUDITING,
     Role.LOG: OPEN | LOG,
+    Role.METRICS: OPEN | MEASURES,
 }
 
 

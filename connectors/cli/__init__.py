@@ -1,0 +1,1 @@
+"""The program ``nhri-connector``: what a person types, and what is printed."""

@@ -1,0 +1,155 @@
+"""Messages on their way out: into the outbox, all or none, and on request until they are settled.
+
+Nothing here writes the store. Once a message is in the outbox it leaves by itself, whenever the
+daemon next reaches the hub.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import click
+import msgspec
+
+from connectors.cli.outcome import NotSo, RefusedByHub, Unreached
+from connectors.cli.output import print_json, progress, say
+from connectors.cli.site import Site
+from connectors.outbox import Outbox
+from connectors.store import Reader
+from connectors.tables import Sent, SentState
+from schemas import routing
+from schemas.message import Message
+from schemas.refusal import Refused
+
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at the store."""
+
+_LASTING = frozenset({"marking-conflict", "role-may-not-send"})
+"""Refusals that stay true however far the log goes on: a role never changes."""
+
+wait_option = click.option(
+    "--wait",
+    "patience",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=60.0,
+    metavar="[SECONDS]",
+    help="Wait for the hub's answer, at most so long.  [without a number: 60]",
+)
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A signed message, and what it came from: a file, or the notice that it answers."""
+
+    source: str
+    message: Message
+    envelope: bytes
+
+
+def check_rules(site: Site, messages: Sequence[Message]) -> None:
+    """Refuse at once what the hub would have to refuse, by the directory that is known here.
+
+    Raises:
+        RefusedByHub: a marking does not allow a receiver, or this sender.
+    """
+    if not site.config.store.exists():
+        return
+    with site.reader() as reader:
+        directory = reader.directory()
+    if site.code not in directory.participants:
+        return
+    for one in messages:
+        try:
+            routing.check_may_send(one.sender, one.marking, directory)
+            routing.route(one.audience, one.marking, one.sender, directory)
+        except Refused as refusal:
+            # Whoever is unknown here, or suspended, may not be any more when the message leaves.
+            if refusal.code in _LASTING:
+                raise RefusedByHub(f"{refusal.detail} Nothing was sent.") from None
+
+
+def put(site: Site, outgoing: Sequence[Outgoing], patience: float | None) -> None:
+    """Put signed messages into the outbox, tell their ids, and wait for answers if asked to.
+
+    A crash between two of them leaves the earlier ones in the outbox: they will be sent.
+
+    Raises:
+        NotSo: the disk does not take one of them; those before it will be sent.
+        RefusedByHub, Unreached: while waiting.
+    """
+    outbox = Outbox(site.config.outbox)
+    done: list[Outgoing] = []
+    for one in outgoing:
+        try:
+            outbox.put(one.envelope, one.message.id)
+        except OSError as error:
+            kept = f"; in the outbox are: {_list(done)}" if done else "; nothing was sent"
+            raise NotSo(f"{one.source} could not be put in the outbox: {error}{kept}.") from None
+        done.append(one)
+        if not site.as_json and patience is None:
+            say(f"{one.message.id}  {one.source}")
+    if patience is None:
+        if site.as_json:
+            print_json([{"id": one.message.id, "source": one.source} for one in outgoing])
+        return
+    _report(site, outgoing, _wait(site, [one.message.id for one in outgoing], patience))
+
+
+def _list(outgoing: Sequence[Outgoing]) -> str:
+    return ", ".join(f"{one.source} ({one.message.id})" for one in outgoing)
+
+
+def _wait(site: Site, ids: Sequence[str], patience: float) -> Mapping[str, Sent]:
+    """The settled rows of those messages that were answered in time."""
+    settled: dict[str, Sent] = {}
+    deadline = time.monotonic() + patience
+    with progress("Waiting for the hub") as advance:
+        while True:
+            if site.config.store.exists():
+                with site.reader() as reader:
+                    settled.update(_settled(reader, [i for i in ids if i not in settled]))
+            advance(len(settled), len(ids))
+            if len(settled) == len(ids) or time.monotonic() >= deadline:
+                return settled
+            time.sleep(_LOOK_EVERY)
+
+
+def _settled(reader: Reader, ids: Sequence[str]) -> dict[str, Sent]:
+    rows = [reader.sent(message_id) for message_id in ids]
+    return {row.id: row for row in rows if row is not None and row.state is not SentState.PENDING}
+
+
+def _report(site: Site, outgoing: Sequence[Outgoing], settled: Mapping[str, Sent]) -> None:
+    results = [(one, settled.get(one.message.id)) for one in outgoing]
+    if site.as_json:
+        print_json(
+            [
+                {
+                    "id": one.message.id,
+                    "source": one.source,
+                    "state": row.state if row else "pending",
+                    "index": row.index if row else None,
+                    "code": row.code if row else None,
+                    "detail": row.detail if row else None,
+                }
+                for one, row in results
+            ]
+        )
+    else:
+        for one, row in results:
+            say(f"{one.message.id}  {one.source}  {_words(site, row)}")
+    refused = sum(row is not None and row.state is SentState.REFUSED for _, row in results)
+    if refused:
+        raise RefusedByHub(f"{refused} of {len(results)} were refused.")
+    if len(settled) < len(results):
+        raise Unreached(
+            f"{len(results) - len(settled)} of {len(results)} have no answer yet. They stay in the "
+            "outbox; `nhri-connector doctor` says whether the daemon runs and reaches the hub."
+        )
+
+
+def _words(site: Site, row: Sent | None) -> str:
+    if row is None:
+        return "waits in the outbox"
+    if row.state is SentState.REFUSED:
+        return f"REFUSED ({row.code}): {row.detail}"
+    return f"accepted {site.local(row.accepted)} as entry {row.index}"

@@ -1,0 +1,78 @@
+"""Messages as people read them: opened from their envelopes, in a language they know."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from connectors.store import Reader
+from connectors.tables import InboxState
+from schemas import message, signature
+from schemas.jsontext import Json
+from schemas.message import Message, Text
+from schemas.refusal import Refused
+
+_FALLBACKS = ("en", "ru")
+
+
+def opened(envelope: bytes) -> Message | None:
+    """The message in an envelope; None where there is none to be read. Nothing is verified."""
+    try:
+        return message.parse(signature.parse(envelope, signature.MESSAGE_TYPE).payload)
+    except Refused:
+        return None
+
+
+def known(reader: Reader, message_id: str) -> Message | None:
+    """A message that was sent from here or received as valid; None where neither is so."""
+    sent = reader.sent(message_id)
+    if sent is not None:
+        return opened(sent.envelope)
+    received = reader.received(message_id)
+    if received is not None and received.state is InboxState.VALID:
+        return opened(received.envelope)
+    return None
+
+
+def words(texts: Mapping[str, Text], languages: Sequence[str]) -> tuple[str, Text] | None:
+    """The text in the first language there is, with its tag.
+
+    A language in another script or of another country comes before another language; when none of
+    the wanted ones is there, English, Russian, then any.
+    """
+    for wanted in (*languages, *_FALLBACKS):
+        if wanted in texts:
+            return wanted, texts[wanted]
+        for tag, text in texts.items():
+            if tag.partition("-")[0] == wanted.partition("-")[0]:
+                return tag, text
+    return next(iter(texts.items()), None)
+
+
+def title(read: Message | None, languages: Sequence[str]) -> str | None:
+    """The title of a message; an answer without words is its own title."""
+    if read is None:
+        return None
+    found = words(read.texts, languages)
+    if found is not None:
+        return found[1].title
+    answer = (read.content or {}).get("answer")
+    return str(answer).replace("_", " ") if answer else None
+
+
+def lines(value: Json, name: str = "") -> Iterator[tuple[str, str]]:
+    """A message's content as names and texts, one line each."""
+    if isinstance(value, dict):
+        if all(not isinstance(member, dict | list) for member in value.values()) and name:
+            yield name, ", ".join(f"{member}" for member in value.values())
+            return
+        for key, member in value.items():
+            yield from lines(member, f"{name} {key}".strip().replace("_", " "))
+    elif isinstance(value, list) and not _flat(value):
+        for item in value:
+            yield from lines(item, name)
+    elif isinstance(value, list):
+        yield name, ", ".join(map(str, value))
+    else:
+        yield name, str(value)
+
+
+def _flat(items: Iterable[Json]) -> bool:
+    return not any(isinstance(item, dict | list) for item in items)

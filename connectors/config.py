@@ -1,0 +1,171 @@
+"""A connector's settings: one TOML file, ``<code>.toml``, with overrides from the environment.
+
+Every setting can be overridden by ``NHRI_`` and its name in capitals (``hub.url`` by
+``NHRI_HUB_URL``), or by the content of a file named in the same variable with ``_FILE``.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from schemas.encoding import CODE_PATTERN
+from schemas.note import NoteError, Vkey
+
+_TEMPLATE = """\
+# The connector of one institution. Paths are relative to this file.
+code = {code}
+state = {code}  # keys, outbox and store; back this folder up and show it to nobody
+
+[hub]
+url = {url}
+log = {log}  # the key that the hub's log is verified with
+
+[receipts]
+overdue_hours = 72  # when a recipient's receipt counts as overdue
+"""
+
+_NUMBERS = frozenset({"overdue_hours"})
+
+_HINTS = MappingProxyType(
+    {
+        "code": "A code is 2 to 16 of the characters a-z, 0-9 and -, a letter first",
+        "hub.url": "An address is written like https://hub.example",
+    }
+)
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Toml: TypeAlias = "str | int | float | bool | list[Toml] | dict[str, Toml]"
+
+
+class ConfigError(ValueError):
+    """The settings cannot be used; the message names the file and the field."""
+
+
+class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the hub is, and the verifier key (vkey) of its log, which was compared at ``join``."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$(?!\n)")]
+    log: str
+
+
+class ReceiptsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a recipient's receipt counts as overdue, in hours after the acceptance."""
+
+    overdue_hours: Annotated[int, Meta(ge=1, le=24 * 365)] = 72
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    code: Annotated[str, Meta(pattern=CODE_PATTERN)]
+    hub: HubConfig
+    state: Annotated[str, Meta(min_length=1)] | None = None
+    receipts: ReceiptsConfig = ReceiptsConfig()
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The settings as they hold. ``state`` is the absolute folder of all that must survive."""
+
+    code: str
+    state: Path
+    hub: HubConfig
+    receipts: ReceiptsConfig = ReceiptsConfig()
+
+    @property
+    def log_key(self) -> Vkey:
+        """The key that the hub's log is verified with."""
+        return Vkey.parse(self.hub.log)
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the private keys."""
+        return self.state / "keys"
+
+    @property
+    def outbox(self) -> Path:
+        """The folder of signed messages that wait for the daemon."""
+        return self.state / "outbox"
+
+    @property
+    def store(self) -> Path:
+        """The database, which only the daemon writes."""
+        return self.state / "store.sqlite"
+
+    @property
+    def joined(self) -> Path:
+        """What the institution itself asked of the hub about its membership."""
+        return self.state / "joined.json"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether nobody on the way to the hub can read along."""
+        url = urlsplit(self.hub.url)
+        return url.scheme == "https" or url.hostname in _LOOPBACK
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings.
+
+    Raises:
+        ConfigError: the file cannot be read, or a field is missing, unknown or wrong.
+    """
+    try:
+        values: dict[str, Toml] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}.") from None
+    _override(values, _File, "NHRI", environ)
+    try:
+        file = msgspec.convert(values, _File)
+        Vkey.parse(file.hub.log)
+    except msgspec.ValidationError as error:
+        detail, _, place = str(error).partition(" - at ")
+        field = place.strip("`$.") or "settings"
+        raise ConfigError(f"{path}: {field}: {_HINTS.get(field, detail)}.") from None
+    except NoteError as error:
+        raise ConfigError(f"{path}: hub.log: {error}") from None
+    state = path.resolve().parent / (file.state or file.code)
+    return Config(file.code, state, file.hub, file.receipts)
+
+
+def template(code: str, url: str, log: str) -> str:
+    """The text of a new settings file, as ``join`` writes it."""
+    # A JSON string is a TOML string too: nothing in an invitation can add a line of its own.
+    values = {"code": code, "url": url, "log": log}
+    quoted = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
+    return _TEMPLATE.format(**quoted)
+
+
+def _override(
+    table: dict[str, Toml], of: type[msgspec.Struct], prefix: str, environ: Mapping[str, str]
+) -> None:
+    for field in msgspec.structs.fields(of):
+        variable = f"{prefix}_{field.name.upper()}"
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            inner = table.setdefault(field.name, {})
+            if isinstance(inner, dict):  # anything else is refused with its name afterwards
+                _override(inner, field.type, variable, environ)
+            continue
+        text = _from_environment(variable, environ)
+        if text is not None:
+            # A number stands in the environment as text; only there may it.
+            table[field.name] = int(text) if field.name in _NUMBERS and text.isdecimal() else text
+
+
+def _from_environment(variable: str, environ: Mapping[str, str]) -> str | None:
+    if variable in environ:
+        return environ[variable]
+    file = environ.get(f"{variable}_FILE")
+    if file is None:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{variable}_FILE: {file} cannot be read: {error}.") from None

@@ -1,0 +1,172 @@
+"""Delivery receipts both ways: what we owe to others, and what others say of our messages."""
+
+from collections.abc import Sequence
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from connectors import monitor, verification
+from connectors.alarms import Finding
+from connectors.link import HubRefused, Later, ReceiptItem
+from connectors.parts import Parts
+from connectors.tables import Answer, Owed, RecordedReceipt, SentState
+from connectors.verification import Backed
+from schemas import jsontext, receipt
+from schemas.acceptance import Broken
+from schemas.encoding import b64url
+from schemas.receipt import Item, Receipt
+from schemas.refusal import REFUSALS
+
+LIMIT = 25
+"""Others' receipts a page; one can speak of 1,000 messages."""
+
+_CURSOR = "receipts"
+
+
+class Answers:
+    """The worker that signs the receipts we owe, and offers each until it is recorded.
+
+    A receipt is signed once and kept before it is offered. A crash between the two, or a lost
+    answer: the same bytes are offered again, and the hub answers as the first time.
+    """
+
+    def __init__(self, parts: Parts, private: Ed25519PrivateKey) -> None:
+        self._parts = parts
+        self._private = private
+
+    async def step(self) -> None:
+        """Sign what is owed, and offer what is signed.
+
+        Raises:
+            LinkError: the hub is away, does not take it now, or gave an answer that does not hold.
+        """
+        while owed := self._parts.store.owed(receipt.MAX_ITEMS):
+            self._sign(owed)
+        while pending := self._parts.store.pending_answers():
+            for answer in pending:
+                await self._offer(answer)
+
+    def _sign(self, owed: Sequence[Owed]) -> None:
+        items = tuple(_item(one) for one in owed)
+        signed = receipt.sign(Receipt(self._parts.code, self._parts.now(), items), self._private)
+        store = self._parts.store
+        with store.transaction():
+            store.add_answer(owed[0].sender, signed, [one.position for one in owed])
+
+    async def _offer(self, answer: Answer) -> None:
+        store = self._parts.store
+        try:
+            acceptance = await self._parts.link.send_receipt(answer.receipt)
+        except HubRefused as refused:
+            if not refused.final:
+                raise
+            with store.transaction():
+                store.answer_refused(answer.number, str(refused))
+                raised = store.raise_alarms([_unrecorded(answer, str(refused))], self._parts.now())
+            self._parts.events.findings(raised)
+            return
+        try:
+            backed = verification.back(acceptance, self._parts.log)
+            verification.check_own_receipt(backed, self._parts.code, answer.receipt)
+            if not await self._parts.follows(backed):
+                raise Broken("its checkpoint is of another history")
+        except Broken as broken:
+            self._parts.found([_unrecorded(answer, str(broken))])
+            raise Later(f"The hub's answer to a receipt does not hold: {broken}.") from None
+        with store.transaction():
+            index, raw = backed.opened.index, jsontext.encode(acceptance)
+            store.answer_recorded(answer.number, index, raw)
+            store.end_alarm("receipt-unrecorded", str(answer.number), self._parts.now())
+        self._parts.events.receipt_sent(answer.sender, store.covered(answer.number))
+
+
+class Receipts:
+    """The worker that takes others' receipts for our messages."""
+
+    def __init__(self, parts: Parts, wait: float) -> None:
+        self._parts = parts
+        self._wait = wait
+
+    async def step(self) -> bool:
+        """Ask for the next receipts, waiting for them, and take them; whether there were any.
+
+        Raises:
+            LinkError: the hub is away, nothing it gave holds, or a receipt is for a message whose
+                own acceptance has not arrived yet.
+        """
+        after = self._parts.store.cursor(_CURSOR, -1)
+        page = await self._parts.link.receipts(after, LIMIT, self._wait)
+        for item in page.receipts:
+            await self._take(item)
+        if page.receipts and self._parts.store.cursor(_CURSOR, -1) == after:
+            raise Later("No receipt that the hub gave is backed by its log.")
+        return bool(page.receipts)
+
+    async def _take(self, item: ReceiptItem) -> None:
+        try:
+            backed = verification.back(item.acceptance, self._parts.log)
+            if not await self._parts.follows(backed):
+                raise Broken("its checkpoint is of another history")
+            read = verification.check_receipt(backed, self._parts.follower.directory)
+        except Broken as broken:
+            # The cursor stays: it moves with receipts that hold, and this one is asked for again.
+            sentence = f"The receipt recorded at {item.position} does not hold: {broken}."
+            evidence = {"receipt": msgspec.to_builtins(item.acceptance)}
+            self._parts.found([Finding("receipt-broken", str(item.position), sentence, evidence)])
+            return
+        self._keep(backed, read)
+
+    def _keep(self, backed: Backed, read: Receipt) -> None:
+        """Commit a receipt with all that it says, and the cursor, at once.
+
+        A crash before the commit: it is asked for again. After it: the next one is.
+        """
+        store, now, index = self._parts.store, self._parts.now(), backed.opened.index
+        if index <= store.cursor(_CURSOR, -1):
+            return
+        for message_id, *_ in read.items:
+            sent = store.sent(message_id)
+            if sent is not None and sent.state is SentState.PENDING:
+                raise Later(f"The receipt for {message_id} waits for its acceptance.")
+        findings: list[Finding] = []
+        with store.transaction():
+            for item in read.items:
+                findings += self._item(item, read, backed)
+            raw = jsontext.encode(backed.acceptance)
+            store.add_receipt(RecordedReceipt(index, read.receiver, raw))
+            store.set_cursor(_CURSOR, index)
+            raised = store.raise_alarms(findings, now)
+        for message_id, _, _, status, _ in read.items:
+            self._parts.events.receipt(message_id, read.receiver, status)
+        self._parts.events.findings(raised)
+
+    def _item(self, item: Item, read: Receipt, backed: Backed) -> list[Finding]:
+        store, recorded = self._parts.store, backed.opened
+        message_id, _, _, status, reason = item
+        expected = store.expected_of(message_id, read.receiver)
+        sent = store.sent(message_id)
+        finding = monitor.receipt_item(item, read.receiver, sent, expected, backed.acceptance)
+        if expected is not None and (finding is None or finding.kind == "receipt-refused"):
+            settled = msgspec.structs.replace(
+                expected,
+                state=monitor.next_state(expected.state, status),
+                index=recorded.index,
+                time=recorded.entry.time,
+                reason=reason,
+            )
+            store.settle_expected(settled)
+            store.end_alarm("receipt-overdue", monitor.subject(expected), self._parts.now())
+        return [finding] if finding else []
+
+
+def _item(owed: Owed) -> Item:
+    """What we say of one message. Of a refusal only its title: the details quote the message."""
+    code = owed.reason.partition(":")[0]
+    reason = f"{code}: {REFUSALS[code].title}" if owed.status == "refused" else ""
+    return (owed.id, b64url(owed.entry_hash), owed.position, owed.status, reason)
+
+
+def _unrecorded(answer: Answer, reason: str) -> Finding:
+    sentence = f"Our receipt {answer.number} for messages of {answer.sender}: {reason}."
+    evidence = {"receipt": b64url(answer.receipt)}
+    return Finding("receipt-unrecorded", str(answer.number), sentence, evidence)

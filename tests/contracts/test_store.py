@@ -1,0 +1,593 @@
+"""What every store keeps: one suite for each database that the hub can use.
+
+The store is reached as the hub reaches it: jobs are recorded through the journal, and everything is
+read back through the queries.
+"""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from hub.intake import access, admission, membership
+from hub.intake.batch import Batch, Loaded, Needs, Token
+from hub.intake.meter import RefusalMeter
+from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
+from hub.intake.recorder import Recorder, StorageError
+from hub.intake.submission import Submission
+from hub.ledger import sequence
+from hub.ledger.queries import EventFilter
+from hub.ledger.sequence import Draft, LogKey
+from hub.store import journal, tables
+from hub.store.database import open_database
+from hub.store.journal import Journal
+from hub.store.queries import Queries
+from schemas import acceptance, checkpoint, merkle
+from schemas import entry as entries
+from schemas.encoding import b64url
+from schemas.refusal import Refused
+from tests import builders
+from tests.builders import NOW, message, message_id, response, signed
+
+KEY = LogKey(builders.LOG, builders.LOG_KEY)
+
+
+@pytest.fixture(params=["sqlite"])
+async def database(request, tmp_path):
+    """An empty database of each kind."""
+    opened = await open_database("sqlite:///hub.sqlite", tmp_path)
+    yield opened
+    await opened.close()
+
+
+class Store:
+    """A database with a recorder upon it, as in a running hub."""
+
+    def __init__(self, database, state):
+        self.database = database
+        self.queries = Queries(database)
+        self.now = NOW
+        self.meter = RefusalMeter(30)
+        self.recorder = Recorder(
+            Journal(database),
+            KEY,
+            state,
+            lambda: self.now,
+            lambda size: bytes(index % 251 for index in range(size)),
+            lambda committed: None,
+        )
+
+    async def record(self, *jobs):
+        """Record jobs in one commit."""
+        recorded = await asyncio.gather(
+            *(self.recorder.record(job) for job in jobs), return_exceptions=True
+        )
+        for outcome in recorded:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return recorded
+
+    def submission(self, value, *, token=None, messages_per_hour=1_000):
+        raw = signed(value)
+        opened = admission.open_envelope(raw, self.recorder.state.directory)
+        return Submission(raw, opened, value["sender"], token, self.meter, messages_per_hour)
+
+    async def send(self, *values, **options):
+        """Submit messages in one commit; their acceptances."""
+        recorded = await self.record(*(self.submission(value, **options) for value in values))
+        assert [each.outcome.refused for each in recorded] == [None] * len(values)
+        return [each.acceptance for each in recorded]
+
+    async def receive(self, code, *positions, status="received"):
+        """Record one receipt of somebody for these positions."""
+        items = []
+        for item in await self.queries.inbox(code, 0, 100, self.time):
+            if item.position in positions:
+                opened = acceptance.open_acceptance(item.acceptance, builders.LOG)
+                told = (opened.entry.subject, b64url(opened.entry_hash), item.position, status, "")
+                items.append(told)
+        raw = builders.signed_receipt(*items, receiver=code)
+        opened_receipt = OpenedReceipt(raw, self.recorder.state.directory)
+        [recorded] = await self.record(ReceiptSubmission(opened_receipt, code, None))
+        return recorded
+
+    async def facts(self, needs):
+        """What a job that needs this would be given."""
+        return await Journal(self.database).transact(lambda t: t.facts(needs, self.now))
+
+    @property
+    def time(self):
+        return builders.format_time(self.now)
+
+
+@asynccontextmanager
+async def running(database):
+    """A store that records; begun again from what is stored."""
+    state, _ = await Queries(database).head()
+    made = Store(database, state)
+    task = asyncio.create_task(made.recorder.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def store(database):
+    """A store in which everybody of the default directory has joined."""
+    async with running(database) as made:
+        drafts = [
+            Draft(each.type, each.actor, each.subject, each.public)
+            for each in builders.directory_log()
+        ]
+        await made.record(*(membership.append(draft) for draft in drafts))
+        yield made
+
+
+def query(number):
+    """A job that appends one entry with a private part."""
+    draft = Draft(entries.OPERATOR_QUERY, "account:a", private=f"question {number}".encode())
+    return membership.append(draft)
+
+
+class TestAnEmptyStore:
+    async def test_knows_nothing(self, database):
+        queries = Queries(database)
+        state, _ = await queries.head()
+        assert (state.tree.size, state.positions, state.directory.participants) == (0, {}, {})
+        assert await queries.checkpoint() is None
+        assert await queries.entries(0, 10) == []
+        assert await queries.acceptance(0) is None
+        assert await queries.message(message_id()) is None
+        assert await queries.tile(0, 0) is None
+
+
+class TestACommit:
+    async def test_of_several_jobs_has_one_checkpoint_over_all_of_them(self, store):
+        before = store.recorder.state.tree.size
+        await store.record(*(query(number) for number in range(5)))
+        signed_head = await store.queries.checkpoint()
+        assert checkpoint.open_checkpoint(signed_head, builders.LOG).size == before + 5
+        sizes = await store.database.read(
+            lambda connection: (
+                connection.execute(text("SELECT size FROM checkpoints ORDER BY size"))
+                .scalars()
+                .all()
+            )
+        )
+        assert sizes == [before, before + 5]
+
+    async def test_keeps_every_entry_at_its_index_as_it_was_hashed(self, store):
+        size = store.recorder.state.tree.size
+        rows = await store.queries.entries(0, size)
+        tiles = await store.queries.tiles(frozenset(merkle.tiles_for_root(size)))
+        root = merkle.root([merkle.leaf_hash(row) for row in rows])
+        assert len(rows) == size
+        assert merkle.tree_root(size, tiles) == root
+
+    async def test_can_be_gone_on_from_after_a_restart(self, store):
+        await store.send(message())
+        async with running(store.database) as again:
+            assert again.recorder.state == store.recorder.state
+            [accepted] = await again.send(message(id=message_id(2)))
+            opened = acceptance.open_acceptance(accepted, builders.LOG)
+            private = acceptance.accepted_private(opened)
+            assert {r.position for r in private.recipients.values()} == {2}
+
+    async def test_by_another_hub_is_noticed(self, store):
+        async with running(store.database) as other:
+            await other.send(message())
+        [accepted] = await store.send(message(id=message_id(2)))
+        opened = acceptance.open_acceptance(accepted, builders.LOG)
+        assert acceptance.accepted_private(opened).recipients["kg"].position == 2
+
+    async def test_holds_more_jobs_than_one_statement_has_variables(self, store):
+        ids = {message_id(number) for number in range(2_500)}
+        needs = Needs()
+        needs.messages |= ids
+        needs.tokens |= {f"kz:{each}" for each in ids}
+        needs.deliveries["kg"] = set(range(1, 2_500))
+        assert await store.facts(needs) == Loaded({}, {}, set(), {}, {}, {})
+
+
+class TestAFailedCommit:
+    async def test_leaves_nothing(self, store):
+        before = await dump(store.database)
+
+        def work(transaction):
+            transaction.write(*one_of_everything(store, transaction))
+            raise OSError("no space left on device")
+
+        with pytest.raises(StorageError, match="no space left"):
+            await Journal(store.database).transact(work)
+        assert await dump(store.database) == before
+
+    async def test_of_one_row_of_ours_does_not_reach_its_neighbours(self, store):
+        class Twice:
+            token = None
+
+            def needs(self, needs):
+                pass
+
+            def decide(self, batch):
+                for _ in range(2):
+                    batch.write("use_token", jti="twice", expires=1)
+
+        good, bad = await asyncio.gather(
+            store.recorder.record(query(1)),
+            store.recorder.record(Twice()),
+            return_exceptions=True,
+        )
+        assert good.acceptance is not None
+        assert isinstance(bad, Refused)
+        assert (await store.facts(needing(tokens={"twice"}))).tokens == set()
+
+
+def one_of_everything(store, transaction):
+    """A batch, and what it appends; nothing is written yet."""
+    needs = Needs()
+    jobs = [
+        store.submission(message(), token=Token("kz:1", 9)),
+        access.CreateToken("h" * 43, "desk", ("log",), "account:a"),
+    ]
+    for job in jobs:
+        job.needs(needs)
+    state = store.recorder.state
+    batch = Batch(state, transaction.facts(needs, NOW), NOW, bytes(64))
+    for job in jobs:
+        job.decide(batch)
+    return batch, sequence.append(state.tree, batch.entries, KEY)
+
+
+async def dump(database):
+    """Every row of every table."""
+
+    def work(connection):
+        return {
+            table.name: sorted(map(repr, connection.execute(table.select()).all()))
+            for table in tables.metadata.sorted_tables
+        }
+
+    return await database.read(work)
+
+
+def needing(**what):
+    needs = Needs()
+    for name, values in what.items():
+        setattr(needs, name, values)
+    return needs
+
+
+class TestAcceptances:
+    async def test_are_read_back_as_they_were_given(self, store):
+        given = await store.send(message(), message(id=message_id(2)))
+        indices = [acceptance.open_acceptance(each, builders.LOG).index for each in given]
+        assert [await store.queries.acceptance(index) for index in indices] == given
+
+    async def test_stay_under_the_checkpoint_of_their_own_commit_as_the_log_grows(self, store):
+        [given] = await store.send(message())
+        for _ in range(3):
+            await store.record(*(query(number) for number in range(100)))
+        index = acceptance.open_acceptance(given, builders.LOG).index
+        assert await store.queries.acceptance(index) == given
+
+    async def test_are_not_given_for_entries_without_a_private_part(self, store):
+        assert await store.queries.acceptance(0) is None
+
+    async def test_are_not_given_for_entries_that_do_not_exist(self, store):
+        assert await store.queries.acceptance(10_000) is None
+
+
+class TestAnInbox:
+    async def test_has_each_message_once_in_order_with_envelope_and_acceptance(self, store):
+        given = await store.send(*(message(id=message_id(number)) for number in range(3)))
+        items = await store.queries.inbox("kg", 0, 100, store.time)
+        assert [item.position for item in items] == [1, 2, 3]
+        assert [item.acceptance for item in items] == given
+        assert items[0].envelope == signed(message(id=message_id(0)))
+
+    async def test_is_read_from_a_position_on_and_in_parts(self, store):
+        await store.send(*(message(id=message_id(number)) for number in range(5)))
+        items = await store.queries.inbox("kg", 2, 2, store.time)
+        assert [item.position for item in items] == [3, 4]
+
+    async def test_does_not_have_what_went_to_others(self, store):
+        await store.send(message(audience=["tj"]))
+        assert await store.queries.inbox("kg", 0, 100, store.time) == []
+
+    async def test_has_a_tombstone_where_a_message_expired_unfetched(self, store):
+        await store.send(message(expires=builders.time(10)), message(id=message_id(2)))
+        store.now += timedelta(minutes=10)
+        first, second = await store.queries.inbox("kg", 0, 100, store.time)
+        assert (first.position, first.envelope, first.tombstone) == (1, None, "expired")
+        assert (second.position, second.tombstone) == (2, None)
+        assert acceptance.open_acceptance(first.acceptance, builders.LOG)
+
+    async def test_keeps_an_expired_message_that_was_received(self, store):
+        await store.send(message(expires=builders.time(10)))
+        await store.receive("kg", 1)
+        store.now += timedelta(minutes=10)
+        [item] = await store.queries.inbox("kg", 0, 100, store.time)
+        assert item.tombstone is None
+        assert item.envelope is not None
+
+
+class TestAMessage:
+    async def test_is_found_by_its_id(self, store):
+        [given] = await store.send(message(thread=message_id(9)))
+        found = await store.queries.message(message_id())
+        assert (found.sender, found.kind, found.marking) == (
+            "kz",
+            "activity_bulletin.v1",
+            "TLP:GREEN",
+        )
+        assert found.index == acceptance.open_acceptance(given, builders.LOG).index
+        assert found.envelope == signed(message(thread=message_id(9)))
+
+    async def test_is_known_to_the_next_jobs_by_its_payload(self, store):
+        await store.send(message())
+        [again] = await store.record(store.submission(message()))
+        assert again.outcome.new is False
+        [other] = await store.record(store.submission(message(marking="TLP:CLEAR")))
+        assert other.outcome.refused.code == "id-conflict"
+
+
+class TestExpiry:
+    async def test_is_due_for_whoever_has_no_receipt_yet(self, store):
+        await store.send(message(expires=builders.time(10), audience=["kg", "tj"]))
+        await store.receive("kg", 1)
+        assert await store.queries.due_to_expire(builders.time(9)) == {}
+        assert await store.queries.due_to_expire(builders.time(10)) == {message_id(): ("tj",)}
+
+    async def test_is_recorded_once(self, store):
+        await store.send(message(expires=builders.time(10), audience=["kg", "tj"]))
+        store.now += timedelta(minutes=10)
+        await store.record(access.ExpireDeliveries(message_id(), ("kg", "tj")))
+        assert await store.queries.due_to_expire(builders.time(10)) == {}
+        states = {row.recipient: row.state for row in await store.queries.deliveries(message_id())}
+        assert states == {"kg": "expired", "tj": "expired"}
+
+    async def test_does_not_undo_a_receipt_of_the_same_commit(self, store):
+        await store.send(message(expires=builders.time(10), audience=["kg"]))
+        [item] = await store.queries.inbox("kg", 0, 100, store.time)
+        opened = acceptance.open_acceptance(item.acceptance, builders.LOG)
+        told = (message_id(), b64url(opened.entry_hash), 1, "received", "")
+        directory = store.recorder.state.directory
+        received = OpenedReceipt(builders.signed_receipt(told), directory)
+        await store.record(
+            access.ExpireDeliveries(message_id(), ("kg",)),
+            ReceiptSubmission(received, "kg", None),
+        )
+        [row] = await store.queries.deliveries(message_id())
+        assert row.state == "received"
+
+
+class TestReceipts:
+    async def test_reach_the_sender_by_log_index(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        first = await store.receive("kg", 1, 2)
+        second = await store.receive("tj", 1)
+        found = await store.queries.receipts("kz", -1, 100)
+        assert [index for index, _ in found] == [first.outcome.index, second.outcome.index]
+        assert [accepted for _, accepted in found] == [first.acceptance, second.acceptance]
+        assert await store.queries.receipts("kz", first.outcome.index, 100) == found[1:]
+        assert await store.queries.receipts("kz", -1, 1) == found[:1]
+        assert await store.queries.receipts("kg", -1, 100) == []
+
+    async def test_say_what_became_of_each_copy(self, store):
+        await store.send(message(audience=["kg", "tj"]))
+        store.now += timedelta(minutes=1)
+        recorded = await store.receive("kg", 1, status="read")
+        kg, tj = await store.queries.deliveries(message_id())
+        assert (kg.recipient, kg.position, kg.state) == ("kg", 1, "read")
+        assert (kg.receipt_index, kg.receipt_time) == (recorded.outcome.index, builders.time(1))
+        assert (tj.recipient, tj.state, tj.receipt_index) == ("tj", "waiting", None)
+        assert await store.queries.waiting() == {"tj": 1}
+
+    async def test_that_say_nothing_new_are_answered_with_the_first(self, store):
+        await store.send(message())
+        first = await store.receive("kg", 1)
+        again = await store.receive("kg", 1)
+        assert again.outcome.new is False
+        assert again.outcome.index == first.outcome.index
+
+
+class TestTheQuota:
+    async def test_counts_the_messages_of_the_last_hour(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        assert (await store.facts(needing(senders={"kz", "kg"}))).sent == {"kz": 2}
+        store.now += timedelta(minutes=30)
+        await store.send(message(id=message_id(3)))
+        assert (await store.facts(needing(senders={"kz"}))).sent == {"kz": 3}
+        store.now += timedelta(minutes=30)
+        assert (await store.facts(needing(senders={"kz"}))).sent == {"kz": 1}
+
+    async def test_does_not_count_refusals(self, store):
+        await store.record(store.submission(message(audience=["nobody"])))
+        assert (await store.facts(needing(senders={"kz"}))).sent == {}
+
+
+class TestUsedTokens:
+    async def test_are_remembered(self, store):
+        await store.send(message(), token=Token("kz:1", 9))
+        [again] = await store.record(
+            store.submission(message(id=message_id(2)), token=Token("kz:1", 9))
+        )
+        assert again.outcome.refused.code == "unauthenticated"
+
+    async def test_are_forgotten_only_after_they_expired(self, store):
+        seconds = int(NOW.timestamp())
+        await store.send(message(), token=Token("kz:old", seconds))
+        await store.send(message(id=message_id(2)), token=Token("kz:new", seconds + 60))
+        wanted = needing(tokens={"kz:old", "kz:new"})
+        await journal.forget(store.database, NOW)
+        assert (await store.facts(wanted)).tokens == {"kz:old", "kz:new"}
+        await journal.forget(store.database, NOW + timedelta(seconds=1))
+        assert (await store.facts(wanted)).tokens == {"kz:new"}
+
+
+class TestInvitations:
+    def invite(self, name="secret"):
+        entry = builders.invited("new", name=name)
+        draft = Draft(entry.type, entry.actor, entry.subject, entry.public)
+        return membership.invite(draft, "new", builders.invitation(name))
+
+    def join(self, name="secret"):
+        return membership.request_join(builders.join("new", name=name), str(builders.LOG))
+
+    async def test_are_kept_until_they_are_used(self, store):
+        await store.record(self.invite())
+        await store.record(self.join())
+        waiting = await store.queries.join_request("new")
+        assert waiting.statement == builders.join("new", name="secret")
+        assert waiting.received == store.time
+        await store.record(membership.approve("new", waiting.fingerprint, "account:a"))
+        assert await store.queries.join_request("new") is None
+        assert store.recorder.state.directory.participants["new"].state == "active"
+
+    async def test_are_replaced_by_a_newer_one_with_the_request_made_before(self, store):
+        await store.record(self.invite())
+        await store.record(self.join())
+        await store.record(self.invite("another"))
+        waiting = await store.queries.join_request("new")
+        assert (waiting.kid, waiting.statement) == (None, None)
+        [old] = await store.record(self.join())
+        assert old.outcome.refused.code == "unknown-invitation"
+
+    async def test_are_not_filled_by_a_request_for_the_one_before_in_the_same_commit(self, store):
+        await store.record(self.invite())
+        await store.record(self.join(), self.invite("another"))
+        assert (await store.queries.join_request("new")).kid is None
+        [joined] = await store.record(self.join("another"))
+        assert joined.outcome.value["state"] == "pending"
+
+    async def test_survive_an_approval_before_them_in_the_same_commit(self, store):
+        await store.record(self.invite())
+        await store.record(self.join())
+        waiting = await store.queries.join_request("new")
+        entry = builders.held("new", "again")
+        draft = Draft(entry.type, entry.actor, entry.subject, entry.public)
+        await store.record(
+            membership.approve("new", waiting.fingerprint, "account:a"),
+            membership.invite(draft, "new", builders.invitation("again")),
+        )
+        assert await store.queries.join_request("new") is not None
+
+
+class TestAccessTokens:
+    async def test_are_found_by_their_hash_until_and_after_they_are_revoked(self, store):
+        await store.record(access.CreateToken("h" * 43, "desk", ("auditor", "log"), "account:a"))
+        await store.record(access.CreateToken("i" * 43, "other", ("log",), "account:a"))
+        found = await store.queries.access_token("h" * 43)
+        assert (found.account, found.scopes, found.revoked) == ("desk", ("auditor", "log"), None)
+        store.now += timedelta(minutes=1)
+        await store.record(access.RevokeTokens("desk", "account:a"))
+        assert (await store.queries.access_token("h" * 43)).revoked == builders.time(1)
+        assert [token.revoked for token in await store.queries.access_tokens()] == [
+            builders.time(1),
+            None,
+        ]
+        assert await store.queries.access_token("j" * 43) is None
+
+
+class TestJointActions:
+    async def test_are_remembered_with_their_answers_and_recipients(self, store):
+        notice = builders.notice(audience=["kg", "tj", "tm"])
+        await store.send(notice)
+        await store.send(response(to=notice))
+        known = (await store.facts(needing(notices={message_id(100)}))).notices[message_id(100)]
+        assert known.sender == "kz"
+        assert known.payload == builders.payload(notice)
+        assert known.recipients == {"kg", "tj", "tm"}
+        assert [(each.member, each.answer, each.message_id) for each in known.answers] == [
+            ("kg", "accept", message_id(101))
+        ]
+
+    async def test_are_not_made_of_other_messages(self, store):
+        await store.send(message())
+        assert (await store.facts(needing(notices={message_id()}))).notices == {}
+
+
+class TestTheLog:
+    async def test_gives_tiles_for_every_size_that_was_signed(self, store):
+        for number in range(10):
+            await store.record(*(query(each) for each in range(30 + number)))
+        sizes = await store.database.read(
+            lambda connection: connection.execute(
+                text("SELECT size, note FROM checkpoints ORDER BY size")
+            ).all()
+        )
+        rows = await store.queries.entries(0, 10_000)
+        assert sizes[-1].size == len(rows) > 256
+        for size, signed_note in sizes:
+            head = checkpoint.open_checkpoint(signed_note, builders.LOG)
+            tiles = await store.queries.tiles(frozenset(merkle.tiles_for_root(size)))
+            leaves = [merkle.leaf_hash(row) for row in rows[:size]]
+            assert head.root == merkle.tree_root(size, tiles) == merkle.root(leaves)
+
+    async def test_keeps_private_parts_apart(self, store):
+        [recorded] = await store.record(query(7))
+        index = recorded.outcome.index
+        found = await store.queries.private(index, index + 1)
+        salt, private = found[index]
+        assert private == b"question 7"
+        [row] = await store.queries.entries(index, index + 1)
+        assert entries.decode(row).private == entries.commitment(salt, private)
+        assert await store.queries.private(0, 1) == {}
+
+
+class TestASearch:
+    async def events(self, store, **wanted):
+        return [
+            entries.decode(event.raw).type
+            for event in await store.queries.events(EventFilter(**wanted))
+        ]
+
+    @pytest.fixture
+    async def filled(self, store):
+        await store.send(message(audience=["kg", "tj"], thread=message_id(9)))
+        store.now += timedelta(minutes=1)
+        await store.receive("kg", 1)
+        await store.record(store.submission(message(id=message_id(2), audience=["nobody"])))
+        return store
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            ({"type": "message.accepted"}, ["message.accepted"]),
+            ({"actor": "kz"}, ["message.accepted", "message.refused"]),
+            ({"subject": message_id(2)}, ["message.refused"]),
+            ({"kind": "activity_bulletin.v1"}, ["message.accepted"]),
+            ({"marking": "TLP:GREEN"}, ["message.accepted"]),
+            ({"marking": "TLP:AMBER"}, []),
+            ({"thread": message_id(9)}, ["message.accepted"]),
+            ({"member": "tj"}, ["member.invited", "member.joined", "message.accepted"]),
+            ({"since": builders.time(1)}, ["receipts.recorded", "message.refused"]),
+            ({"until": builders.time(1), "type": "message.accepted"}, ["message.accepted"]),
+            ({"after": 18}, ["receipts.recorded", "message.refused"]),
+            ({"after": 18, "limit": 1}, ["receipts.recorded"]),
+            ({"actor": "kz", "type": "message.refused"}, ["message.refused"]),
+        ],
+        ids=str,
+    )
+    async def test_finds_what_matches_everything_given(self, filled, wanted, found):
+        assert await self.events(filled, **wanted) == found
+
+    async def test_of_a_message_finds_its_receipts_too(self, filled):
+        events = await filled.queries.events_of_message(message_id())
+        kinds = [entries.decode(event.raw).type for event in events]
+        assert kinds == ["message.accepted", "receipts.recorded"]
+
+
+class TestTheSchema:
+    async def test_after_all_migrations_is_that_of_the_tables(self, database):
+        def differences(connection):
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            return compare_metadata(context, tables.metadata)
+
+        assert await database.read(differences) == []

@@ -1,0 +1,186 @@
+"""Slow, huge and senseless requests: an answer or an end, and the neighbours do not notice."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from schemas import signature
+from tests import builders, client
+from tests.builders import key
+
+
+async def neighbour_passes(hub):
+    sent = await hub.participant("kg").send(audience=["tj"])
+    assert hub.open(sent.acceptance()).entry.type == "message.accepted"
+
+
+class Wire:
+    """A connection on which a test writes what it likes."""
+
+    def __init__(self, hub):
+        self._address = urlsplit(hub.settings.url)
+
+    async def __aenter__(self):
+        host, port = self._address.hostname, self._address.port
+        self.reader, self.writer = await asyncio.open_connection(host, port)
+        return self
+
+    async def __aexit__(self, *_):
+        self.writer.close()
+        await self.writer.wait_closed()
+
+    def head(self, who, length, path="/v1/messages"):
+        """Write the head of a POST with a body of this length."""
+        token = who.token("POST", path)
+        lines = (
+            f"POST {path} HTTP/1.1",
+            "Host: hub.example",
+            f"Authorization: Bearer {token}",
+            f"Content-Length: {length}",
+        )
+        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+
+    async def answer(self):
+        """Status and body of the answer."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        status = int(head.split()[1])
+        lengths = [
+            line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        ]
+        body = await self.reader.readexactly(int(lengths[0].split(b":")[1]))
+        return status, body
+
+
+class TestASlowBody:
+    async def test_does_not_keep_others_waiting(self, hub, kz):
+        envelope = kz.sign(kz.message())
+        async with Wire(hub) as slow:
+            slow.head(kz, len(envelope))
+            slow.writer.write(envelope[:100])
+            await slow.writer.drain()
+            await neighbour_passes(hub)
+            slow.writer.write(envelope[100:])
+            status, body = await slow.answer()
+        assert status == 201
+        assert json.loads(body)["entry"]
+
+    async def test_that_never_ends_leaves_nothing(self, hub, kz):
+        size = await hub.size()
+        async with Wire(hub) as broken:
+            broken.head(kz, 1_000)
+            broken.writer.write(b"{")
+            await broken.writer.drain()
+        await neighbour_passes(hub)
+        assert await hub.size() == size + 1
+
+    async def test_of_a_hundred_at_once_does_not_keep_others_waiting(self, hub, kz):
+        async with asyncio.timeout(20), contextlib.AsyncExitStack() as stack:
+            for _ in range(100):
+                wire = await stack.enter_async_context(Wire(hub))
+                wire.head(kz, 1_000)
+                await wire.writer.drain()
+            await neighbour_passes(hub)
+
+
+class TestAHugeBody:
+    async def test_is_not_read_to_its_end(self, hub, kz):
+        """The answer comes when a little more than an envelope's limit was sent."""
+        async with Wire(hub) as huge:
+            huge.head(kz, 10**12)
+            huge.writer.write(b"x" * (signature.MAX_ENVELOPE + 1))
+            status, body = await huge.answer()
+        assert (status, json.loads(body)["code"]) == (413, "too-large")
+        await neighbour_passes(hub)
+
+    @pytest.mark.parametrize("path", ["/v1/receipts", "/v1/keys", "/v1/join"])
+    async def test_is_refused_on_every_route(self, hub, kz, path):
+        answer = await kz.post(path, b"x" * 300_000)
+        assert (answer.status, answer.code) == (413, "too-large")
+
+    async def test_packed_small_is_not_unpacked(self, hub, kz):
+        bomb = gzip.compress(b" " * 50_000_000)
+        answer = await kz.submit(bomb, headers={"Content-Encoding": "gzip"})
+        assert (answer.status, answer.code) == (400, "malformed")
+        await neighbour_passes(hub)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/join HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/join HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda raw: raw[:30].decode("latin-1"),
+)
+async def test_what_is_no_http_is_told_so(hub, raw):
+    async with Wire(hub) as wire:
+        wire.writer.write(raw)
+        head = await wire.reader.readuntil(b"\r\n")
+        assert head.split()[1].startswith(b"4")
+    await neighbour_passes(hub)
+
+
+GOOD = builders.signed(builders.message(audience=["kg"]))
+
+
+@st.composite
+def mutated(draw):
+    start = draw(st.integers(0, len(GOOD)))
+    end = draw(st.integers(start, len(GOOD)))
+    return GOOD[:start] + draw(st.binary(max_size=30)) + GOOD[end:]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def signed(draw):
+    """A properly signed message with anything in one of its members."""
+    name = draw(st.sampled_from(list(builders.message())))
+    payload = json.dumps(builders.message(**{name: draw(VALUES)})).encode()
+    return signature.sign(payload, signature.MESSAGE_TYPE, key("kz"))
+
+
+@pytest.fixture
+def ask(settings, clock):
+    """A hub that answers one request after another, from outside of its event loop."""
+    with asyncio.Runner() as runner:
+        context = client.running(settings)
+        hub = runner.run(context.__aenter__())
+        kz = hub.participant("kz")
+        try:
+            yield lambda path, body: runner.run(kz.post(path, body))
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+@examples(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    body=st.binary(max_size=200) | mutated() | signed(),
+    path=st.sampled_from(["/v1/messages", "/v1/messages", "/v1/receipts", "/v1/keys", "/v1/join"]),
+)
+def test_any_bytes_get_an_acceptance_or_one_typed_refusal(ask, body, path):
+    answer = ask(path, body)
+    if answer.code is None:
+        assert answer.acceptance()
+    else:
+        assert 400 <= answer.status < 500
+        assert answer["detail"]

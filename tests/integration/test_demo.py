@@ -1,0 +1,249 @@
+"""The demo, as ``make demo`` runs it: real programs, real records, every count checked from outside.
+
+What has to come out is computed here from the records themselves, without the demo's own rules.
+"""
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "deploy/demo/records.ndjson"
+PROGRAM = Path(sys.executable).parent / "nhri-hub"
+
+MEMBERS = {"kz", "kg", "tj", "tm", "uz", "uz-nhrc"}
+PARTNERS = {"ohchr", "undp", "ganhri", "apf", "ennhri"}
+
+LAST_LINE = re.compile(
+    r"demo: accepted=(\d+) refused=(\d+) deliveries=(\d+)/(\d+) receipts=(\d+)/(\d+) log=(\d+)"
+    r" verified"
+)
+PATIENCE = 170
+"""Seconds; the demo with its installation may take 180."""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(*options):
+    return subprocess.Popen(
+        [PROGRAM, "demo", *map(str, options)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+
+def run(*options):
+    """Run a demo to its end: exit status, lines of output, what it said of errors."""
+    with start(*options) as demo:
+        try:
+            output, errors = demo.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            demo.send_signal(signal.SIGTERM)
+            raise
+    return demo.returncode, output.splitlines(), errors
+
+
+def processes_of(folder):
+    """The command lines of all processes that name a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has just ended
+        if f"{folder}/" in words:
+            found.append(words)
+    return found
+
+
+def expected_counts():
+    """Messages and deliveries that follow from the records."""
+    messages = deliveries = 0
+    for line in RECORDS.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        named = [code for code in record["participants"] if code in MEMBERS | PARTNERS]
+        regional = record["institution"] == "regional"
+        sender = named[0] if regional else record["institution"]
+        recipients = set(named) - {sender}
+        everybody = MEMBERS - {sender}
+        if not recipients:
+            recipients = everybody
+        answers = 0
+        if regional or record["kind"] == "joint_action_notice":
+            # Those together are all members; a notice must have somebody to answer it.
+            if regional or not recipients & MEMBERS:
+                recipients |= everybody
+            answers = len(recipients & MEMBERS)
+        messages += 1 + answers
+        # An answer goes to whoever had the notice, and to its sender instead of who answers.
+        deliveries += (1 + answers) * len(recipients)
+    return messages, deliveries
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def finished(folder):
+    """A whole demo that ended by itself."""
+    return run("--once", "--dir", folder, "--port", free_port())
+
+
+@pytest.fixture(scope="module")
+def counts(finished):
+    status, lines, errors = finished
+    assert status == 0, "\n".join([*lines[-20:], errors])
+    found = LAST_LINE.fullmatch(lines[-1])
+    assert found, lines[-1]
+    return [int(number) for number in found.groups()]
+
+
+def test_every_record_and_every_answer_is_accepted_delivered_and_receipted(counts):
+    messages, deliveries = expected_counts()
+
+    accepted, refused, delivered, to_deliver, receipts, to_receipt, _ = counts
+
+    assert (accepted, refused) == (messages, 0)
+    assert delivered == to_deliver == receipts == to_receipt == deliveries
+
+
+def test_the_log_that_was_verified_is_all_of_it_but_the_hubs_stop(counts, folder):
+    with sqlite3.connect(f"file:{folder}/hub.sqlite?mode=ro", uri=True) as hub:
+        rows = hub.execute("SELECT type FROM log_entries ORDER BY idx").fetchall()
+
+    assert rows[-1] == ("hub.stopped",)
+    assert counts[-1] == len(rows) - 1
+
+
+def test_every_message_is_shown_in_one_line_with_its_receipts(counts, finished):
+    _, lines, _ = finished
+    shown = [
+        line for line in lines if re.match(r" +[a-z-]+ → .* ✓+ +(bulletin|notice|accepts)", line)
+    ]
+
+    assert len(shown) == counts[0]
+    assert sum(line.count("✓") for line in shown) == counts[4]
+
+
+def test_every_joint_action_is_shown_as_agreed(counts, finished):
+    notices = len(expected_notices())
+    _, lines, _ = finished
+
+    assert sum(line.startswith("        agreed  ") for line in lines) == notices
+
+
+def expected_notices():
+    records = map(json.loads, RECORDS.read_text(encoding="utf-8").splitlines())
+    return [
+        record
+        for record in records
+        if record["institution"] == "regional" or record["kind"] == "joint_action_notice"
+    ]
+
+
+def test_the_folder_keeps_what_commands_need(counts, folder):
+    for name in ("hub.toml", *(f"connectors/{code}.toml" for code in MEMBERS | PARTNERS)):
+        assert (folder / name).is_file()
+    for account in ("operator", "auditor"):
+        token = folder / "tokens" / account
+        assert token.read_text().strip()
+        assert token.stat().st_mode & 0o077 == 0
+
+
+def test_no_process_is_left_after_the_end(counts, folder):
+    assert processes_of(folder) == []
+
+
+def test_a_finished_demo_goes_on_in_its_folder_until_it_is_told_to_stop(counts, folder):
+    with start("--dir", folder) as demo:
+        try:
+            lines = []
+            while not lines or not LAST_LINE.fullmatch(lines[-1]):
+                line = demo.stdout.readline()
+                assert line, demo.stderr.read()
+                lines.append(line.rstrip("\n"))
+            suggested = [demo.stdout.readline() for _ in range(3)]
+            tried = [
+                subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=False)  # noqa: S602 - copied from the screen, as a person would
+                for command in suggested
+            ]
+        finally:
+            demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+
+    again = [int(number) for number in LAST_LINE.fullmatch(lines[-1]).groups()]
+    assert again[:6] == counts[:6]
+    assert again[6] > counts[6]
+    assert "  This folder holds a demo already: it goes on where it stopped." in lines
+    assert [(done.returncode, done.stderr) for done in tried] == [(0, b"")] * 3
+    assert processes_of(folder) == []
+
+
+def test_a_demo_that_is_told_to_stop_while_joining_leaves_no_process(tmp_path):
+    with start("--dir", tmp_path, "--port", free_port()) as demo:
+        for line in demo.stdout:
+            if line.startswith("Everybody joins"):
+                break
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(60) == 130
+        assert demo.stderr.read() == ""
+    assert processes_of(tmp_path) == []
+
+    status, _, errors = run("--once", "--dir", tmp_path)
+    assert status == 1
+    assert "was broken off before" in errors
+
+
+def test_a_port_in_use_is_one_clear_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, lines, errors = run("--once", "--dir", tmp_path, "--port", port)
+
+    assert (status, lines) == (1, [])
+    assert errors == (
+        f"Error: Port {port} on 127.0.0.1 cannot be used (Address already in use); choose another: "
+        f"PORT={port + 1} make demo, or --port.\n"
+    )
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear all")
+
+    status, _, errors = run("--once", "--dir", tmp_path, "--port", free_port())
+
+    assert status == 1
+    assert "is not empty and holds no demo" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_file_that_holds_no_records_is_named_with_its_line(tmp_path):
+    records = tmp_path / "records.ndjson"
+    records.write_text(RECORDS.read_text(encoding="utf-8").splitlines()[0] + "\nnot a record\n")
+
+    status, _, errors = run("--once", "--records", records, "--port", free_port())
+
+    assert status == 1
+    assert f"{records}: Line 2 is not a record" in errors
+
+
+def test_a_broker_is_refused_as_long_as_there_is_none():
+    status, _, errors = run("--once", "--broker", "rabbitmq")
+
+    assert status == 2
+    assert "not supported" in errors
