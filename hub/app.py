@@ -147,6 +147,7 @@ def _join_broker(
         StoredLanes(database),
         lambda: tuple(service.recorder.state.directory.participants),
         lambda: format_time(service.clock()),
+        service.settings.broker.outstanding,
     )
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)

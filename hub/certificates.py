@@ -12,7 +12,6 @@ from hub import authority
 from hub.authority import Authority
 from hub.settings import Settings, StartError, write_new
 
-
 CERTIFICATE_FILE = "authority.pem"
 KEY_FILE = "authority-key.pem"
 

@@ -65,9 +65,13 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """RabbitMQ: ``amqps://hub@host/nhri``; empty where there is none and all links are HTTP."""
+    """RabbitMQ: ``amqps://hub@host/nhri``; empty where there is none and all links are HTTP.
+
+    ``outstanding`` bounds each inbox queue: copies on the broker without a receipt.
+    """
 
     url: str = ""
+    outstanding: Count = 1_000
 
 
 class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,9 +15,6 @@ from collections.abc import Mapping
 MAX_OUTSTANDING = 1_000
 """Published copies of one recipient without a receipt: the bound of its queue."""
 
-ROOM_AGAIN = 500
-"""A full recipient is fed again when so few are left, not for each single one."""
-
 
 class Lane:
     """One recipient."""
@@ -37,9 +34,10 @@ class Lane:
 class Lanes:
     """All recipients."""
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, Lane], max_outstanding: int = MAX_OUTSTANDING) -> None:
         """Start from what the database knows."""
         self._lanes = dict(lanes)
+        self._max_outstanding = max_outstanding
 
     def __getitem__(self, code: str) -> Lane:
         """The lane of a recipient; one that was never seen has nothing in it."""
@@ -50,7 +48,7 @@ class Lanes:
         targets: dict[str, int] = {}
         for code, position in positions.items():
             lane = self[code]
-            live = lane.published == position - 1 and lane.outstanding < MAX_OUTSTANDING
+            live = lane.published == position - 1 and lane.outstanding < self._max_outstanding
             lane.last = max(lane.last, position)
             if live:
                 self.advance(code, position)
@@ -77,11 +75,14 @@ class Lanes:
             lane.outstanding = max(0, lane.outstanding - count)
 
     def to_feed(self) -> list[str]:
-        """The recipients that are behind and have room."""
+        """The recipients that are behind and have room.
+
+        A full one is fed again when half of its copies have receipts, not for each single one.
+        """
         return [
             code
             for code, lane in self._lanes.items()
-            if lane.behind and lane.outstanding <= ROOM_AGAIN
+            if lane.behind and lane.outstanding <= self._max_outstanding // 2
         ]
 
     def outstanding(self) -> dict[str, int]:

@@ -18,7 +18,7 @@ from aio_pika.exceptions import AMQPError
 
 from hub.delivery import topology
 from hub.delivery.broker import CONFIRM_TIMEOUT, Unconfirmed
-from hub.delivery.lanes import Lane, Lanes
+from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes
 from hub.intake.batch import Committed
 from hub.ledger.queries import InboxItem, Queries
 from schemas import amqp, jsontext
@@ -75,8 +75,10 @@ class Publisher:
         store: LaneStore,
         codes: Callable[[], Sequence[str]],
         clock: Callable[[], str],
+        max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         """Publish what the queries give, to the participants that ``codes`` gives."""
+        self._max_outstanding = max_outstanding
         self._queries = queries
         self._store = store
         self._codes = codes
@@ -152,7 +154,9 @@ class Publisher:
 
     async def _load(self) -> None:
         stored = await self._store.lanes()
-        self._lanes = Lanes({code: Lane(*numbers) for code, numbers in stored.items()})
+        self._lanes = Lanes(
+            {code: Lane(*numbers) for code, numbers in stored.items()}, self._max_outstanding
+        )
         self._ready = True
         self._work.set()
 

@@ -56,6 +56,7 @@ class Processes:
         self._daemons: dict[str, asyncio.subprocess.Process] = {}
         self._commands: set[asyncio.subprocess.Process] = set()
         self._readers: dict[str, asyncio.Task[None]] = {}
+        self._last_words: dict[str, bytes] = {}
         self._fallen = asyncio.Event()
         self._at_once = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -121,8 +122,9 @@ class Processes:
             task.cancel()
             fallen.cancel()
             await asyncio.wait({task, fallen})
-        ended = ", ".join(name for name, reader in self._readers.items() if reader.done())
-        raise ProcessError(f"{ended} ended by itself; its last words are in {self._logs}.")
+        name = next(name for name, reader in self._readers.items() if reader.done())
+        words = self._last_words.get(name, b"nothing").decode(errors="replace").strip()
+        raise ProcessError(f"{name} ended by itself. It said last: {words}")
 
     async def _read(self, name: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -130,6 +132,7 @@ class Processes:
             async for line in process.stdout:
                 log.write(line)
                 log.flush()
+                self._last_words[name] = line
                 self._heard(name, line)
 
 
@@ -155,13 +158,13 @@ async def _spawn(
     )
 
 
-def executable(program: str) -> str:
+def executable(program: str) -> Path:
     """The program of the same installation as this one."""
     beside = Path(sys.executable).parent / program
-    found = str(beside) if beside.exists() else shutil.which(program)
+    found = beside if beside.exists() else shutil.which(program)
     if found is None:
         raise ProcessError(f"{program} is not installed beside {sys.executable}.")
-    return found
+    return Path(found)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

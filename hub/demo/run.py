@@ -57,7 +57,6 @@ class Queued(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct, frozen=True):
     """What ``nhri-connector verify --all`` tells: how many of what hold, and what does not."""
 
-    ok: bool
     checked: dict[str, int]
     problems: list[str]
 
@@ -221,7 +220,8 @@ class Demo:
 
     def _show_actions(self) -> None:
         """The joint actions: the states that follow from the answers, the same everywhere."""
-        self._show.title("The joint actions, and who signed each notice")
+        if self._notices:
+            self._show.title("The joint actions, and who signed each notice")
         for notice_id, record in self._notices.items():
             content = corpus.message_file(record, self._names, datetime.now(UTC))["content"]
             answers = [
@@ -248,18 +248,13 @@ class Demo:
             may_say_no=True,
         )
         audited = msgspec.json.decode(answer, type=Audited)
-        missing = [*self._missing(), *self._unverified(checks)]
+        missing = [*self._traffic.missing(self._expected), *self._unverified(checks)]
         if not audited.ok:
             missing.append("The log does not hold: " + " ".join(audited.problems))
         for sentence in missing:
             self._show.say(sentence, "red")
-        traffic, size = self._traffic, audited.verified.size if audited.verified else 0
-        self._show.last(
-            f"demo: accepted={traffic.accepted} refused={traffic.refused}"
-            f" deliveries={traffic.deliveries}/{traffic.wanted}"
-            f" receipts={traffic.receipts}/{traffic.wanted} log={size}"
-            + ("" if missing else " verified")
-        )
+        size = audited.verified.size if audited.verified else 0
+        self._show.last(self._traffic.summary(size, verified=not missing))
         return not missing
 
     async def _verified_by(self, code: str) -> Verified:
@@ -279,19 +274,6 @@ class Demo:
             verified = sum(check.checked.get(what, 0) for check in checks)
             if verified < count:
                 yield f"Only {verified} of {count} were verified: {what}."
-
-    def _missing(self) -> Iterator[str]:
-        """What fell short, a sentence each."""
-        traffic = self._traffic
-        if traffic.accepted < self._expected:
-            yield f"Only {traffic.accepted} of {self._expected} messages were accepted."
-        for mail in traffic.mails.values():
-            if mail.refusal is not None:
-                yield f"The hub refused {mail.id} ({mail.title}): {mail.refusal}"
-            elif mail.accepted and not mail.settled:
-                without = ", ".join(sorted(mail.recipients - mail.receipts))
-                yield f"No receipt from {without} came back to {mail.sender} for {mail.id}."
-        yield from (f"Alarm at {alarm}" for alarm in traffic.alarms)
 
     def _suggest(self) -> None:
         """Three commands to go on with; everything runs until Ctrl-C."""

@@ -21,7 +21,9 @@ from hub.demo.traffic import Mail, Traffic
 from schemas.joint_action import ActionState
 
 _PIPE_WIDTH: Final = 150
-_TO_WIDTH: Final = 31
+_WIDE: Final = 110
+"""Columns from which on a line has room for eight codes."""
+
 _RECEIPTS_WIDTH: Final = 8
 
 
@@ -35,6 +37,7 @@ class Show:
         self._console = Console(highlight=False)
         if not self._console.is_terminal and "COLUMNS" not in os.environ:
             self._console.width = _PIPE_WIDTH
+        self._codes = 31 if self._console.width >= _WIDE else 20
         self._expected = expected
         self._status = self._console.status("")
 
@@ -49,7 +52,7 @@ class Show:
 
     def command(self, *words: str | Path, note: str) -> None:
         """A command line to copy: never folded."""
-        line = Text(shlex.join(map(str, words)), style="cyan")
+        line = Text(shlex.join(map(_from_here, words)), style="cyan")
         line.append(f"  # {note}", style="not bold dim")
         self._console.print(line, soft_wrap=True)
 
@@ -60,7 +63,7 @@ class Show:
 
     def joined(self, code: str, name: str, fingerprint: str) -> None:
         """A participant is in."""
-        self._print(_line((f"{code:>8}  ", "bold"), (f"{name:<66} ", ""), (fingerprint, "dim")))
+        self._print(_line((f"{code:>8}  ", "bold"), (fingerprint, "cyan"), (f"  {name}", "")))
 
     def mail(self, mail: Mail) -> None:
         """A message is through, or refused."""
@@ -72,7 +75,7 @@ class Show:
         self._print(
             _line(
                 head,
-                (f"→ {_fitted(to, _TO_WIDTH)} ", ""),
+                (f"→ {_fitted(to, self._codes)} ", ""),
                 (f"{'✓' * len(mail.receipts):<{_RECEIPTS_WIDTH}} ", "green"),
                 (f"{mail.kind:<9}", "cyan"),
                 (mail.title, ""),
@@ -82,7 +85,7 @@ class Show:
     def action(self, state: str, signers: Sequence[str], title: str) -> None:
         """A joint action: its state, and who signed it, the proposer first."""
         colour = "green" if state == ActionState.AGREED else "yellow"
-        signed = _fitted(" ".join(signers), _TO_WIDTH)
+        signed = _fitted(" ".join(signers), self._codes)
         self._print(
             _line((f"{state.replace('_', ' '):>14}  ", colour), (f"{signed} ", "bold"), (title, ""))
         )
@@ -108,6 +111,14 @@ class Show:
     def _print(self, line: Text) -> None:
         line.truncate(self._console.width - 1, overflow="ellipsis")
         self._console.print(line)
+
+
+def _from_here(word: str | Path) -> str:
+    """A path below the working folder is shorter without it."""
+    here = Path.cwd()
+    if isinstance(word, Path) and word.is_relative_to(here):
+        word = word.relative_to(here)
+    return str(word)
 
 
 def _line(*parts: tuple[str, str]) -> Text:

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
@@ -144,6 +144,26 @@ class Traffic:
     def receipts(self) -> int:
         """Signed receipts that are back with the senders."""
         return sum(len(mail.receipts & mail.recipients) for mail in self.mails.values())
+
+    def missing(self, expected: int) -> Iterator[str]:
+        """What fell short of so many messages, a sentence each."""
+        if self.accepted < expected:
+            yield f"Only {self.accepted} of {expected} messages were accepted."
+        for mail in self.mails.values():
+            if mail.refusal is not None:
+                yield f"The hub refused {mail.id} ({mail.title}): {mail.refusal}"
+            elif mail.accepted and not mail.settled:
+                without = ", ".join(sorted(mail.recipients - (mail.receipts & mail.received)))
+                yield f"{mail.id} of {mail.sender} ({mail.title}) has no receipt from {without}."
+        yield from (f"Alarm at {alarm}" for alarm in self.alarms)
+
+    def summary(self, log: int, *, verified: bool) -> str:
+        """The last line, for programs. ``log``: the number of entries that were verified."""
+        return (
+            f"demo: accepted={self.accepted} refused={self.refused}"
+            f" deliveries={self.deliveries}/{self.wanted}"
+            f" receipts={self.receipts}/{self.wanted} log={log}{' verified' if verified else ''}"
+        )
 
 
 def _take(mail: Mail, connector: str, event: Event) -> bool:
