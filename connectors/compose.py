@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from connectors.profile import Profile
-from connectors.source import ComposeError, Format, Node, read
+from connectors.source import ComposeError, Format, Node, read, read_sections
 from schemas import jsontext, message, signature
 from schemas.encoding import (
     CODE_PATTERN,
@@ -39,7 +39,7 @@ from schemas.message import Message, Text
 from schemas.refusal import Refused
 from schemas.vocabulary import is_language_tag
 
-__all__ = ["ComposeError", "compose", "sign"]
+__all__ = ["ComposeError", "compose", "sign", "words"]
 
 _WORDS = ("title", "summary", "body")
 _TOP_TEXT = frozenset({"language", *_WORDS})
@@ -100,6 +100,19 @@ def sign(composed: Message, private: Ed25519PrivateKey) -> bytes:
             "too-large", f"The message takes {len(envelope)} bytes; 262144 are the limit."
         )
     return envelope
+
+
+def words(text: str, language: str) -> dict[str, Text]:
+    """The texts of a file without fields: Markdown as below the fields of a message.
+
+    Args:
+        text: the whole file.
+        language: of what stands before the first line such as ``--- ru``; may be empty.
+
+    Raises:
+        ComposeError: the first thing that is wrong.
+    """
+    return {tag: _text(tag, node) for tag, node in read_sections(text, language).items()}
 
 
 # --- Arranging: every field to where the message has it ---
@@ -168,17 +181,17 @@ def _texts(top: dict[str, Node]) -> Node:
             raise first.error(f"The text in {tag} stands on line {texts[tag].line}, too.")
         texts[tag] = Node(words, first.line, "")
     for tag, node in texts.items():
-        _check_text(tag, node)
+        _text(tag, node)
     line = min((node.line for node in texts.values()), default=1)
     return Node(texts, line, "texts")
 
 
-def _check_text(tag: str, node: Node) -> None:
-    """Check one language here: a refusal does not say which of the languages it is about."""
+def _text(tag: str, node: Node) -> Text:
+    """One language's text, checked here: a refusal does not say which of them it is about."""
     if not is_language_tag(tag):
         raise node.error(f"{tag!r} is not a language tag such as ru; Uzbek is uz-Latn or uz-Cyrl.")
     try:
-        jsontext.convert(_plain(node), Text)
+        return jsontext.convert(_plain(node), Text)
     except Refused as refusal:
         raise _located(refusal, node) from None
 
@@ -317,7 +330,7 @@ def _located(refusal: Refused, root: Node) -> ComposeError:
     node = root
     rest = ""
     path = re.findall(r"\.([^.\[]+)|\[([0-9]+)\]", refusal.path or "")
-    named = re.search(r"(?:unknown|required) field `([^`]*)`", refusal.detail)
+    named = re.search(r"required field `([^`]*)`", refusal.detail)
     for name, position in [*path, *([(named[1], "")] if named else [])]:
         below = _below(node, name, position)
         if below is None or rest:

@@ -188,12 +188,12 @@ def own(config: Config, keyring: Keyring, store: Store) -> Own:
     Raises:
         JoinedError: the file about it is damaged.
     """
-    asked = joined.read(config.joined, config.code).joins
+    asked = joined.read(config.joined, config.code)
     return Own(
         config.code,
         keyring.kid,
-        frozenset(join.statement for join in asked),
-        frozenset(entries.digest(join.invitation.encode()) for join in asked),
+        asked.statements,
+        frozenset(entries.digest(join.invitation.encode()) for join in asked.joins),
         lambda message_id: store.sent(message_id) is not None,
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from connectors import files
 from schemas import jsontext
@@ -29,11 +30,25 @@ class Join(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: Annotated[str, Meta(pattern=TIME_PATTERN)]
 
 
+class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One change of the keys: the statement that was signed with the old and the new one."""
+
+    statement: Annotated[str, Meta(pattern=BASE64URL_PATTERN)]
+    time: Annotated[str, Meta(pattern=TIME_PATTERN)]
+
+
 class Joined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The institution's requests, the first one first."""
+    """The institution's requests, of each sort the first one first."""
 
     code: Annotated[str, Meta(pattern=CODE_PATTERN)]
     joins: tuple[Join, ...] = ()
+    rotations: tuple[Rotation, ...] = ()
+
+    @property
+    def statements(self) -> frozenset[str]:
+        """All key statements that the log may have of us, as it has them."""
+        joins = (join.statement for join in self.joins)
+        return frozenset((*joins, *(rotation.statement for rotation in self.rotations)))
 
 
 def read(path: Path, code: str) -> Joined:
@@ -64,6 +79,20 @@ def add(path: Path, code: str, join: Join) -> None:
     """
     known = read(path, code)
     if join not in known.joins:
-        files.make_folder(path.parent)
-        joined = Joined(code, (*known.joins, join))
-        files.write(path, msgspec.json.format(jsontext.encode(joined)))
+        _write(path, replace(known, joins=(*known.joins, join)))
+
+
+def add_rotation(path: Path, code: str, rotation: Rotation) -> None:
+    """Note a change of the keys, durably, before it is sent.
+
+    Raises:
+        JoinedError, OSError: as ``add``.
+    """
+    known = read(path, code)
+    if rotation not in known.rotations:
+        _write(path, replace(known, rotations=(*known.rotations, rotation)))
+
+
+def _write(path: Path, joined: Joined) -> None:
+    files.make_folder(path.parent)
+    files.write(path, msgspec.json.format(jsontext.encode(joined)))

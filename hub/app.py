@@ -21,6 +21,7 @@ from hub import authority, certificates, sdnotify
 from hub import settings as configuration
 from hub.delivery import broker
 from hub.delivery.publisher import Publisher
+from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
 from hub.doors import http
 from hub.doors.amqp import AmqpDoor
@@ -74,8 +75,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         try:
             await _record_start(service)
             tasks.append(asyncio.create_task(_upkeep(service, database)))
-            if settings.broker.url:
-                tasks += _join_broker(service, database, listeners)
+            tasks += _join_broker(service, listeners)
             yield service
         finally:
             with contextlib.suppress(Refused):
@@ -115,6 +115,14 @@ async def _assemble(
         on_commit,
     )
     metrics.watch(recorder, Path(settings.folder))
+    broker_url = settings.broker.url
+    publisher = Publisher(
+        queries,
+        StoredLanes(database),
+        lambda: tuple(recorder.state.directory.participants),
+        lambda: format_time(_clock()),
+        settings.broker.outstanding,
+    )
     return Service(
         settings=settings,
         vkey=key.vkey,
@@ -129,26 +137,22 @@ async def _assemble(
         version=version("nhri-exchange"),
         instance=b64url(secrets.token_bytes(8)),
         authority=certificates.load_authority(settings),
+        publisher=publisher if broker_url else None,
+        quarantine=Quarantine(broker_url) if broker_url else None,
     )
 
 
 def _join_broker(
-    service: Service,
-    database: Database,
-    listeners: list[Callable[[Committed], None]],
+    service: Service, listeners: list[Callable[[Committed], None]]
 ) -> list[asyncio.Task[None]]:
     """Publish to and consume from RabbitMQ, each on a connection of its own.
 
     Under a memory or disk alarm the broker stops reading from connections that publish; the one
     that only consumes goes on acknowledging.
     """
-    publisher = Publisher(
-        service.queries,
-        StoredLanes(database),
-        lambda: tuple(service.recorder.state.directory.participants),
-        lambda: format_time(service.clock()),
-        service.settings.broker.outstanding,
-    )
+    publisher = service.publisher
+    if publisher is None:
+        return []
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)
     url, metrics = service.settings.broker.url, service.metrics

@@ -6,6 +6,7 @@ bytes read the same message (RFC 8259 §4 leaves duplicate keys open; RFC 7493 c
 """
 
 import json
+import re
 from typing import NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -21,6 +22,9 @@ MAX_SAFE_INTEGER = 2**53 - 1
 """RFC 7493 §2.2: beyond it, other parsers read another number."""
 
 T = TypeVar("T")
+
+_UNKNOWN = re.compile("unknown field `(.*)`$", re.DOTALL)
+"""How msgspec names a field that is not in the struct; its path is only the struct's."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -92,7 +96,9 @@ def convert(value: object, into: type[T], at: str = "$") -> T:
         return msgspec.convert(value, into)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
-        raise Refused("schema", f"{text}.", at + path.strip("`")[1:]) from None
+        place = at + path.strip("`")[1:]
+        unknown = _UNKNOWN.search(text)
+        raise Refused("schema", f"{text}.", f"{place}.{unknown[1]}" if unknown else place) from None
 
 
 def decode(raw: bytes, into: type[T]) -> T:

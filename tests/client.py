@@ -7,6 +7,7 @@ and what a call decides by itself can be given another value, so that tests can 
 import hashlib
 import itertools
 import json
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from typing import Self
 import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from hub import app, certificates
 from hub import settings as configuration
@@ -155,10 +157,10 @@ class Participant:
         headers |= rest.pop("headers", {})
         return await self.connection.request(method, path, headers=headers, **rest)
 
-    async def get(self, path: str, **query: object) -> Answer:
+    async def get(self, path: str, **query) -> Answer:
         return await self.request("GET", path, **query)
 
-    async def post(self, path: str, body: bytes, **rest: object) -> Answer:
+    async def post(self, path: str, body: bytes, **rest) -> Answer:
         return await self.request("POST", path, body=body, **rest)
 
     async def submit(self, envelope: bytes, **rest: object) -> Answer:
@@ -369,6 +371,13 @@ def new_settings(folder: Path) -> Settings:
     with path.open("a") as file:
         file.write('\n[authority]\ncertificate = "authority.pem"\nkey = "authority-key.pem"\n')
     return configuration.load(path, {})
+
+
+def copied(folder: Path, into: Path) -> Settings:
+    """The settings of a copy of a stopped hub's folder, on a free port."""
+    shutil.copytree(folder, into)
+    made = configuration.load(into / "hub.toml", {})
+    return replace(made, http=replace(made.http, port=free_port()))
 
 
 def free_port() -> int:

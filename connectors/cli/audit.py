@@ -18,17 +18,19 @@ from connectors.tables import Expected, InboxState, Received, RecordedReceipt, S
 from connectors.verification import Backed, Entered
 from schemas import checkpoint as checkpoints
 from schemas import entry as entries
-from schemas import jsontext, merkle, message, signature
+from schemas import jsontext, merkle, signature
 from schemas.acceptance import Acceptance, Broken
 from schemas.directory import Directory, DirectoryError
 from schemas.joint_action import ActionState
-from schemas.kinds.joint_action_notice import JointActionNotice
 from schemas.merkle import HASH_SIZE, TILE_WIDTH, ProofError, Tile
 from schemas.message import Message
 from schemas.note import NoteError, Vkey
 from schemas.refusal import Refused
 
 Advance = Callable[[int, int], None]
+
+_BROKEN = (Broken, DirectoryError, NoteError, ProofError, Refused)
+"""How what is not so shows itself."""
 
 
 class Assembled(msgspec.Struct, frozen=True):
@@ -77,7 +79,9 @@ class Auditor:
             return
         with self._about(f"The log of {followed.size} entries"):
             signed = checkpoints.open_checkpoint(followed.note, self._log)
-            if (signed.size, signed.root) != (followed.size, self._root_anew(signed.size, advance)):
+            if (signed.size, signed.root) != (followed.size, followed.root):
+                raise ProofError("The hub signed another size or root than was followed.")
+            if self._root_anew(signed.size, advance) != signed.root:
                 raise ProofError("The entries do not give the root that the hub signed.")
             self.checked["log entries"] = signed.size
         for kept in self._reader.log_entries(0, followed.size):
@@ -179,7 +183,7 @@ class Auditor:
     # --- Receipts ---
 
     def check_receipt(self, recorded: RecordedReceipt) -> None:
-        """Another's receipt: recorded in the log, signed by its receiver, and about what we sent."""
+        """Another's receipt: in the log, signed by its receiver, and about what we sent."""
         with self._about(f"The receipt of {recorded.receiver} in entry {recorded.index}"):
             acceptance = jsontext.decode(recorded.raw, Acceptance)
             read = verification.check_receipt(self._backed(acceptance), self.directory)
@@ -213,27 +217,33 @@ class Auditor:
 
     # --- Joint actions ---
 
-    def check_action(self, notice_id: str) -> "Assembled | None":
+    def check_action(self, notice_id: str) -> Assembled | None:
         """One envelope with every signature under a joint action; None where that fails."""
-        with self._about(f"Joint action {notice_id}"):
-            joint = actions.joint_action_of(self._reader, notice_id)
-            assembled = actions.assemble(joint)
-            jws = signature.parse(assembled, signature.MESSAGE_TYPE)
-            signature.verify(jws, lambda kid: self.directory.key(kid).public)
-            signers = {self.directory.key(s.kid).member for s in jws.signatures}
-            accepting = {c for c, a in joint.action.answers.items() if a.answer == "accept"}
-            if signers != accepting | {joint.notice.sender}:
-                raise Broken(f"it is signed by {', '.join(sorted(signers))}")
-            self.checked["joint actions"] += 1
-            self.checked["signatures of joint actions"] += len(jws.signatures)
-            return Assembled(assembled, tuple(sorted(signers)), joint.action.state)
-        return None
+        try:
+            checked = self._assemble(notice_id)
+        except _BROKEN as error:
+            self.problems.append(f"Joint action {notice_id}: {error}")
+            return None
+        self.checked["joint actions"] += 1
+        self.checked["signatures of joint actions"] += len(checked.signers)
+        return checked
+
+    def _assemble(self, notice_id: str) -> Assembled:
+        joint = actions.joint_action_of(self._reader, notice_id)
+        envelope = actions.assemble(joint)
+        jws = signature.parse(envelope, signature.MESSAGE_TYPE)
+        signature.verify(jws, lambda kid: self.directory.key(kid).public)
+        signers = {self.directory.key(s.kid).member for s in jws.signatures}
+        accepting = {c for c, a in joint.action.answers.items() if a.answer == "accept"}
+        if signers != accepting | {joint.notice.sender}:
+            raise Broken(f"it is signed by {', '.join(sorted(signers))}")
+        return Assembled(envelope, tuple(sorted(signers)), joint.action.state)
 
     @contextmanager
     def _about(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (Broken, DirectoryError, NoteError, ProofError, Refused) as error:
+        except _BROKEN as error:
             self.problems.append(f"{what}: {error}")
 
 
@@ -245,12 +255,3 @@ def _check_row(row: Sent | Received, backed: Backed) -> None:
         raise Broken("the store has it under another id, index, hash or time than the log")
     if isinstance(row, Received) and row.sender != opened.entry.actor:
         raise Broken(f"the store has it as from {row.sender}, the log from {opened.entry.actor}")
-
-
-def is_notice(envelope: bytes) -> bool:
-    """Whether an envelope holds the notice of a joint action."""
-    try:
-        read = message.parse(signature.parse(envelope, signature.MESSAGE_TYPE).payload)
-        return isinstance(message.content(read), JointActionNotice)
-    except Refused:
-        return False

@@ -1,34 +1,41 @@
 """``nhri-connector doctor``: whether all is well, and what to do if not."""
 
 import asyncio
-import fcntl
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 
 import click
 import msgspec
 
+from connectors import joined
 from connectors.alarms import KINDS, Severity
+from connectors.cli import succession
 from connectors.cli.options import examples
 from connectors.cli.outcome import NotSo
-from connectors.cli.output import print_json, say
+from connectors.cli.output import print_json, progress, say
 from connectors.cli.site import Site, now, on_site
-from connectors.joined import read as read_joined
+from connectors.joined import JoinedError
+from connectors.keys import KeysError
 from connectors.link import LinkError
 from connectors.link.http import HttpLink
 from connectors.outbox import Outbox
-from connectors.store import Reader
+from connectors.store import Reader, StoreError
 from connectors.tables import Alarm
 from schemas import checkpoint, statement
+from schemas.directory import State
+from schemas.jsontext import Json
 from schemas.note import NoteError
 
-SLOW = timedelta(hours=1)
-"""How long a message may wait in the outbox before that is a problem."""
+LONG_WAIT = timedelta(hours=1)
+"""How long a message may wait in the outbox before somebody should look."""
 
-FAR_OFF = timedelta(minutes=2)
-"""How wrong this machine's clock may be; the connector corrects it, but people read it."""
+WRONG_CLOCK = timedelta(minutes=4)
+"""The hub refuses what was written more than five minutes ahead of its clock."""
+
+
+NEWS = 5
+"""Notices, the newest, that a person is shown."""
 
 
 class Verdict(StrEnum):
@@ -39,8 +46,8 @@ class Verdict(StrEnum):
     BAD = "PROBLEM"
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One thing that was looked at; ``advice`` says what to do."""
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at. ``advice`` says what to do, where something is to be done."""
 
     verdict: Verdict
     what: str
@@ -51,77 +58,103 @@ class Line(msgspec.Struct, frozen=True):
 @click.command(epilog=examples("nhri-connector doctor --config kz.toml"))
 @on_site
 def doctor(site: Site) -> None:
-    """Look at settings, keys, hub, outbox, inbox and alarms; exit 1 if something is wrong."""
-    lines = [_keys(site), _joined(site), _daemon(site), *_hub(site), _outbox(site)]
-    alarms: list[Alarm] = []
-    if site.config.store.exists():
-        with site.reader() as reader:
-            lines += _store(site, reader)
-            alarms = reader.alarms()
-    lines += [_alarm(site, alarm) for alarm in alarms]
+    """Look at keys, membership, hub, clock, outbox, inbox and alarms, and say what to do.
+
+    Ends with 1 when something needs somebody.
+    """
+    found = [
+        Finding(Verdict.GOOD, "settings", f"{site.path}, for {site.code}"),
+        _keys(site),
+        _joined(site),
+        _daemon(site),
+    ]
+    with progress("Asking the hub"):
+        found += _hub(site)
+    found.append(_outbox(site))
+    try:
+        with site.reader() as reader, reader.snapshot():
+            found += _store(site, reader)
+    except StoreError as error:
+        found.append(Finding(Verdict.BAD, "store", str(error), "Start the daemon, or see above."))
+    _tell(site, found)
+
+
+def _tell(site: Site, found: list[Finding]) -> None:
+    bad = sum(one.verdict is Verdict.BAD for one in found)
     if site.as_json:
-        print_json([dict(msgspec.to_builtins(line)) for line in lines])
+        findings: list[Json] = msgspec.to_builtins(found)
+        print_json({"ok": not bad, "findings": findings})
     else:
-        for line in lines:
-            say(f"{line.verdict:<8} {line.what:<10} {line.sentence}")
-            if line.advice:
-                say(f"{'':<19} {line.advice}")
-    bad = sum(line.verdict is Verdict.BAD for line in lines)
+        news = [one for one in found if one.what == Severity.NOTICE]
+        for one in found:
+            if one in news[NEWS:]:
+                continue
+            say(f"{one.verdict:<9}{one.what:<11}{one.sentence}")
+            if one.advice:
+                say(f"{'':<20}→ {one.advice}")
+        if len(news) > NEWS:
+            say(f"{len(news) - NEWS} older notices are shown with --json.")
     if bad:
-        raise NotSo(f"{bad} of {len(lines)} things need somebody.")
+        raise NotSo(f"{bad} of {len(found)} things need somebody.")
 
 
-def _keys(site: Site) -> Line:
-    return Line(Verdict.GOOD, "keys", f"the signing key is {site.keys().kid}")
+def _keys(site: Site) -> Finding:
+    try:
+        kid = site.keys().kid
+    except KeysError as error:
+        return Finding(Verdict.BAD, "keys", str(error))
+    mode = site.config.keys.stat().st_mode & 0o777
+    if mode & 0o077:
+        advice = f"chmod 700 {site.config.keys}"
+        return Finding(Verdict.BAD, "keys", f"others can look into {site.config.keys}", advice)
+    if succession.next_keys(site.config).exists():
+        advice = "Run the same command, join or rotate, again."
+        return Finding(Verdict.BAD, "keys", "a change of the keys was not finished", advice)
+    return Finding(Verdict.GOOD, "keys", f"only their owner reads them; signing key {kid}")
 
 
-def _joined(site: Site) -> Line:
-    joins = read_joined(site.config.joined, site.code).joins
+def _joined(site: Site) -> Finding:
+    try:
+        joins = joined.read(site.config.joined, site.code).joins
+    except JoinedError as error:
+        return Finding(Verdict.BAD, "joining", str(error), "Bring it back from a backup.")
     if not joins:
-        return Line(Verdict.BAD, "join", "never asked to join", "nhri-connector join BUNDLE")
+        return Finding(
+            Verdict.BAD, "joining", "no hub was asked", "nhri-connector join BUNDLE asks it."
+        )
     digits = statement.spoken(joins[-1].fingerprint)
-    return Line(Verdict.GOOD, "join", f"asked {joins[-1].time}, fingerprint {digits}")
+    asked = site.local(joins[-1].time)
+    return Finding(Verdict.GOOD, "joining", f"asked {asked}, join fingerprint {digits}")
 
 
-def _daemon(site: Site) -> Line:
-    if _is_locked(site.config.store.with_name("lock")):
-        return Line(Verdict.GOOD, "daemon", "it runs")
-    return Line(
-        Verdict.BAD, "daemon", "it does not run", f"nhri-connector run --config {site.path}"
-    )
+def _daemon(site: Site) -> Finding:
+    if succession.daemon_runs(site.config):
+        return Finding(Verdict.GOOD, "daemon", "it runs")
+    advice = f"nhri-connector run --config {site.path}"
+    return Finding(Verdict.BAD, "daemon", "it does not run: nothing is sent or received", advice)
 
 
-def _is_locked(path: Path) -> bool:
+def _hub(site: Site) -> Iterator[Finding]:
+    url = site.config.hub.url
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def _hub(site: Site) -> Iterator[Line]:
-    try:
-        note, offset = asyncio.run(_ask(site))
-        signed = checkpoint.open_checkpoint(note, site.config.log_key)
+        raw, offset = asyncio.run(_ask(site))
+        signed = checkpoint.open_checkpoint(raw, site.config.log_key)
     except LinkError as error:
-        advice = "Nothing is lost: messages wait in the outbox. Check the network and hub.url."
-        yield Line(Verdict.BAD, "hub", f"{site.config.hub.url} does not answer: {error}", advice)
+        advice = "Nothing is lost: messages wait in the outbox. Check the connection and hub.url."
+        yield Finding(Verdict.BAD, "hub", str(error), advice)
         return
     except NoteError as error:
-        advice = "Check hub.url and hub.log; if they are right, call other institutions."
-        yield Line(Verdict.BAD, "hub", f"its log is not the one we joined: {error}", advice)
+        advice = "Check hub.url and hub.log. If they are right, call the other institutions."
+        yield Finding(Verdict.BAD, "hub", f"{url} is not the hub we joined: {error}", advice)
         return
-    yield Line(Verdict.GOOD, "hub", f"{site.config.hub.url}, log of {signed.size} entries")
-    if abs(offset) > FAR_OFF:
-        yield Line(
-            Verdict.NOTE,
-            "clock",
-            f"this machine's clock is {round(abs(offset).total_seconds())} s off",
-            "Set the clock; the connector corrects it by itself for now.",
-        )
+    yield Finding(Verdict.GOOD, "hub", f"{url} answers; its log has {signed.size} entries")
+    if not site.config.encrypted:
+        advice = "Ask the operator for the https address."
+        yield Finding(Verdict.NOTE, "hub", "the link is not encrypted", advice)
+    seconds = round(offset.total_seconds())
+    verdict = Verdict.BAD if abs(offset) > WRONG_CLOCK else Verdict.GOOD
+    advice = "Set this machine's clock." if verdict is Verdict.BAD else ""
+    yield Finding(verdict, "clock", f"the hub's is {seconds:+} seconds away", advice)
 
 
 async def _ask(site: Site) -> tuple[bytes, timedelta]:
@@ -132,39 +165,66 @@ async def _ask(site: Site) -> tuple[bytes, timedelta]:
         await link.close()
 
 
-def _outbox(site: Site) -> Line:
+def _outbox(site: Site) -> Finding:
     pending = Outbox(site.config.outbox).pending()
     if not pending:
-        return Line(Verdict.GOOD, "outbox", "empty")
-    # The first 48 bits of a UUIDv7 are its time in milliseconds (RFC 9562 §5.7).
-    written = int(pending[0].replace("-", "")[:12], 16) / 1000
-    age = now() - datetime.fromtimestamp(written, now().tzinfo)
-    verdict = Verdict.BAD if age > SLOW else Verdict.NOTE
-    sentence = f"{len(pending)} wait, the oldest for {round(age.total_seconds())} s"
-    return Line(verdict, "outbox", sentence, "They leave by themselves when the hub is reached.")
+        return Finding(Verdict.GOOD, "outbox", "nothing waits")
+    age = now() - _written(pending[0])
+    minutes = max(int(age.total_seconds()) // 60, 0)
+    sentence = f"{len(pending)} wait, the oldest for {minutes} minutes"
+    if age <= LONG_WAIT:
+        return Finding(Verdict.NOTE, "outbox", sentence)
+    advice = "They leave by themselves once the daemon runs and reaches the hub."
+    return Finding(Verdict.BAD, "outbox", sentence, advice)
 
 
-def _store(site: Site, reader: Reader) -> Iterator[Line]:
+def _written(message_id: str) -> datetime:
+    """When an id was made: the first 48 bits of a UUIDv7 are milliseconds (RFC 9562 §5.7)."""
+    try:
+        return datetime.fromtimestamp(int(message_id.replace("-", "")[:12], 16) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return now()  # a file that is no message; the daemon sets it aside
+
+
+def _store(site: Site, reader: Reader) -> Iterator[Finding]:
+    yield _standing(site, reader)
     figures = reader.status()
-    participant = reader.directory().participants.get(site.code)
-    state = participant.state if participant else "not known to the log yet"
-    standing = Verdict.GOOD if state == "active" else Verdict.BAD
-    advice = "" if state == "active" else "Has the hub's operator approved the fingerprint?"
-    yield Line(standing, "standing", f"{site.code} is {state}", advice)
-    size = figures.followed.size if figures.followed else 0
-    yield Line(Verdict.GOOD, "log", f"followed and checked up to {size} entries")
-    sent = ", ".join(f"{count} {name}" for name, count in sorted(figures.sent.items()))
-    waiting = f"{figures.waiting_receipts} receipts awaited"
-    yield Line(Verdict.GOOD, "sent", f"{sent or 'nothing yet'}; {waiting}")
-    yield Line(
-        Verdict.GOOD,
-        "received",
-        f"up to position {figures.last_position}, {figures.unanswered} not receipted yet",
+    followed = figures.followed
+    size = followed.size if followed else 0
+    seen = f", last seen {site.local(followed.seen)}" if followed else ""
+    yield Finding(Verdict.GOOD, "log", f"{size} entries followed and checked{seen}")
+    sent = ", ".join(f"{count} {state}" for state, count in sorted(figures.sent.items()))
+    owed = f"{figures.waiting_receipts} receipts still to come"
+    yield Finding(Verdict.GOOD, "sent", f"{sent or 'nothing yet'}; {owed}")
+    yield Finding(
+        Verdict.GOOD if figures.first_gap is None else Verdict.BAD,
+        "inbox",
+        f"up to position {figures.last_position}; {figures.unanswered} receipts of ours to go out"
+        + ("" if figures.first_gap is None else f"; position {figures.first_gap} is missing"),
     )
+    yield from (_alarm(site, alarm) for alarm in reader.alarms())
 
 
-def _alarm(site: Site, alarm: Alarm) -> Line:
+def _standing(site: Site, reader: Reader) -> Finding:
+    participant = reader.directory().participants.get(site.code)
+    if participant is None or participant.state is State.INVITED:
+        advice = "Call the hub's operator and compare the join fingerprint."
+        return Finding(Verdict.BAD, "standing", "the hub has not approved us yet", advice)
+    if participant.state is not State.ACTIVE:
+        advice = "Call the hub's operator."
+        return Finding(Verdict.BAD, "standing", f"we are {participant.state}", advice)
+    try:
+        own = site.keys().kid
+    except KeysError:
+        own = None  # said above
+    if own is not None and participant.kid != own:
+        advice = "Was the store or the key folder brought back from an old backup? Call the hub."
+        return Finding(Verdict.BAD, "standing", "the log has another signing key for us", advice)
+    return Finding(Verdict.GOOD, "standing", f"{participant.role}, {participant.state}")
+
+
+def _alarm(site: Site, alarm: Alarm) -> Finding:
     kind = KINDS[alarm.kind]
     verdict = Verdict.NOTE if alarm.severity is Severity.NOTICE else Verdict.BAD
-    sentence = f"{kind.title}: {alarm.sentence} ({site.local(alarm.time)})"
-    return Line(verdict, alarm.severity, sentence, kind.advice)
+    sentence = f"{kind.title}. {alarm.sentence} ({site.local(alarm.time)})"
+    return Finding(verdict, alarm.severity.value, sentence, kind.advice)

@@ -11,9 +11,9 @@ from connectors.tables import InboxState, Received
 from schemas.jsontext import Json
 
 _NOTHING_TO_SHOW = {
-    InboxState.INVALID: "(not valid; see doctor)",
-    InboxState.EXPIRED: "(expired)",
-    InboxState.ERASED: "(erased)",
+    InboxState.INVALID.value: "(not valid; see doctor)",
+    InboxState.EXPIRED.value: "(expired)",
+    InboxState.ERASED.value: "(erased)",
 }
 
 language_option = click.option(
@@ -32,7 +32,7 @@ language_option = click.option(
 @language_option
 @on_site
 def inbox(site: Site, after: int | None, limit: int, language: str | None) -> None:
-    """List what was received: position, time, sender, kind, title, marking.
+    """List what was received: position, time, from whom, kind, title, marking.
 
     Without --after: the newest ones. `show` takes a position or an id.
     """
@@ -40,28 +40,39 @@ def inbox(site: Site, after: int | None, limit: int, language: str | None) -> No
     with site.reader() as reader:
         last = reader.last_position()
         start = max(last - limit, 0) if after is None else after
-        rows = [_row(site, received, languages) for received in reader.inbox(start, limit)]
+        rows = [_row(reader, one, languages) for one in reader.inbox(start, limit)]
     if site.as_json:
         print_json({"last": last, "messages": [*rows]})
         return
-    columns = ("position", "time", "sender", "kind", "title", "marking")
-    shown = [{**row, "time": row["local"]} for row in rows]
-    print_table(columns, [[row[name] for name in columns] for row in shown])
+    print_table(
+        ("position", "time", "from", "kind", "title", "marking"),
+        [
+            (
+                row["position"],
+                site.local(str(row["time"])) if row["time"] else None,
+                row["sender"],
+                str(row["kind"] or "").partition(".")[0].replace("_", " "),
+                row["title"] or _NOTHING_TO_SHOW.get(str(row["state"])),
+                row["marking"],
+            )
+            for row in rows
+        ],
+    )
     if not rows:
         say("Nothing was received." if last == 0 else f"Nothing after position {start}.")
 
 
-def _row(site: Site, received: Received, languages: tuple[str, ...]) -> dict[str, Json]:
-    read = reading.opened(received.envelope) if received.state is InboxState.VALID else None
+def _row(reader: Reader, received: Received, languages: tuple[str, ...]) -> dict[str, Json]:
+    valid = received.state is InboxState.VALID
+    read = reading.opened(received.envelope) if valid else None
     return {
         "position": received.position,
         "id": received.id,
         "state": received.state.value,
         "time": received.accepted,
-        "local_time": site.local(received.accepted),
         "sender": received.sender,
-        "kind": (received.kind or "").partition(".")[0].replace("_", " "),
-        "title": reading.title(read, languages) or _NOTHING_TO_SHOW.get(received.state),
+        "kind": received.kind,
+        "title": reading.title(reader, read, languages) if read else None,
         "marking": read.marking if read else None,
     }
 

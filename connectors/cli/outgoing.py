@@ -4,8 +4,10 @@ Nothing here writes the store. Once a message is in the outbox it leaves by itse
 daemon next reaches the hub.
 """
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import click
 import msgspec
@@ -26,15 +28,26 @@ _LOOK_EVERY = 0.2
 _LASTING = frozenset({"marking-conflict", "role-may-not-send"})
 """Refusals that stay true however far the log goes on: a role never changes."""
 
-wait_option = click.option(
-    "--wait",
-    "patience",
-    type=click.FloatRange(min=0),
-    is_flag=False,
-    flag_value=60.0,
-    metavar="[SECONDS]",
-    help="Wait for the hub's answer, at most so long.  [without a number: 60]",
-)
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def wait_options(command: F) -> F:
+    """``--wait`` and ``--timeout``, which reach the command as one ``patience``: None for no."""
+
+    @functools.wraps(command)
+    def run(*, wait: bool, timeout: float, **arguments: object) -> None:
+        command(patience=timeout if wait else None, **arguments)
+
+    timed = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait at most.",
+    )
+    waited = click.option("--wait", is_flag=True, help="Wait for the hub's answer.")
+    return cast(F, waited(timed(run)))
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -51,9 +64,10 @@ def check_rules(site: Site, messages: Sequence[Message]) -> None:
     Raises:
         RefusedByHub: a marking does not allow a receiver, or this sender.
     """
-    if not site.config.store.exists():
+    reader = site.glance()
+    if reader is None:
         return
-    with site.reader() as reader:
+    with reader:
         directory = reader.directory()
     if site.code not in directory.participants:
         return
@@ -104,8 +118,9 @@ def _wait(site: Site, ids: Sequence[str], patience: float) -> Mapping[str, Sent]
     deadline = time.monotonic() + patience
     with progress("Waiting for the hub") as advance:
         while True:
-            if site.config.store.exists():
-                with site.reader() as reader:
+            reader = site.glance()
+            if reader is not None:
+                with reader:
                     settled.update(_settled(reader, [i for i in ids if i not in settled]))
             advance(len(settled), len(ids))
             if len(settled) == len(ids) or time.monotonic() >= deadline:

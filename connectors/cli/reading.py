@@ -46,15 +46,20 @@ def words(texts: Mapping[str, Text], languages: Sequence[str]) -> tuple[str, Tex
     return next(iter(texts.items()), None)
 
 
-def title(read: Message | None, languages: Sequence[str]) -> str | None:
-    """The title of a message; an answer without words is its own title."""
-    if read is None:
-        return None
+def is_notice(kind: str | None) -> bool:
+    """Whether a kind is that of a joint action's notice, in any version."""
+    return (kind or "").startswith("joint_action_notice.")
+
+
+def title(reader: Reader, read: Message, languages: Sequence[str]) -> str | None:
+    """The title of a message; of an answer without words, what it answers to what."""
     found = words(read.texts, languages)
     if found is not None:
         return found[1].title
-    answer = (read.content or {}).get("answer")
-    return str(answer).replace("_", " ") if answer else None
+    answer = str((read.content or {}).get("answer", "")).replace("_", " ")
+    answered = known(reader, read.in_reply_to) if read.in_reply_to else None
+    about = words(answered.texts, languages) if answered else None
+    return f"{answer}: {about[1].title}" if about else answer or None
 
 
 def lines(value: Json, name: str = "") -> Iterator[tuple[str, str]]:

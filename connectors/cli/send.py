@@ -10,7 +10,7 @@ import msgspec
 from connectors.cli import reading
 from connectors.cli.options import examples
 from connectors.cli.outcome import Mistaken
-from connectors.cli.outgoing import Outgoing, check_rules, put, wait_option
+from connectors.cli.outgoing import Outgoing, check_rules, put, wait_options
 from connectors.cli.output import print_json, progress
 from connectors.cli.site import Site, now, on_site
 from connectors.compose import ComposeError, compose, sign
@@ -32,39 +32,45 @@ class Mistake(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line}: {self.field}{': ' if self.field else ''}{self.sentence}"
 
 
+_SAMPLE = """
+
+\b
+A message in Markdown, in two languages:
+  ---
+  kind: activity_bulletin
+  to: region
+  marking: GREEN
+  activity: visit
+  language: ru
+  ---
+  # Посещение колонии
+  Первый абзац — краткое изложение.
+
+\b
+  Остальное — сам текст.
+  --- kk
+  # Колонияға бару
+"""
+
+
 @click.command(
     epilog=examples(
         "nhri-connector send visit.md --config kz.toml",
         "nhri-connector send reports/*.yaml --wait --config kz.toml",
     )
+    + _SAMPLE
 )
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
 )
-@wait_option
+@wait_options
 @on_site
 def send(site: Site, files: tuple[Path, ...], patience: float | None) -> None:
-    r"""Sign message files and put them in the outbox; the daemon sends them.
+    """Sign message files and put them in the outbox; the daemon sends them.
 
     FILES are YAML (.yaml), JSON (.json) or Markdown (.md). All are checked before the first is put
     in the outbox: with a mistake in one of them nothing is sent, and every mistake is named with
     its line. What can be filled in may be left out: id, created, sender, thread.
-
-    \b
-    A Markdown file, in two languages:
-      ---
-      kind: activity_bulletin
-      to: region
-      marking: GREEN
-      activity: visit
-      language: ru
-      ---
-      # Посещение колонии
-      Первый абзац - краткое изложение.
-
-      Остальное - текст.
-      --- kk
-      # Колонияға бару
     """
     private = site.keys().sign
     mistakes: list[Mistake] = []
@@ -113,9 +119,12 @@ def _compose(site: Site, file: Path, number: int) -> Message:
 def _threaded(site: Site, message: Message) -> Message:
     """A reply whose file names no thread goes on in that of the message it replies to."""
     replied_to = message.in_reply_to
-    if replied_to is None or message.thread != replied_to or not site.config.store.exists():
+    if replied_to is None or message.thread != replied_to:
         return message
-    with site.reader() as reader:
+    reader = site.glance()
+    if reader is None:
+        return message
+    with reader:
         replied = reading.known(reader, replied_to)
     thread = replied.thread if replied else None
     return msgspec.structs.replace(message, thread=thread or replied_to)

@@ -41,6 +41,13 @@ class Site(msgspec.Struct, frozen=True):
         """The store, read-only: the daemon is its one writer."""
         return Reader.open(self.config.store)
 
+    def glance(self) -> Reader | None:
+        """The store where it can be read: what is written goes into the outbox without it, too."""
+        try:
+            return self.reader()
+        except StoreError:
+            return None
+
     def keys(self) -> Keyring:
         """The institution's own keys."""
         return keys.load(self.config.keys)

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from connectors import files
-from connectors.cli.audit import Assembled, Auditor, is_notice
+from connectors.cli.audit import Assembled, Auditor
 from connectors.cli.inbox import at
 from connectors.cli.options import examples
 from connectors.cli.outcome import NotSo
 from connectors.cli.output import print_json, progress, say
+from connectors.cli.reading import is_notice
 from connectors.cli.site import Site, on_site
 from connectors.store import Reader
 from connectors.tables import InboxState, Received, RecordedReceipt, SentState
@@ -72,12 +73,12 @@ def _all(auditor: Auditor, reader: Reader) -> None:
         for sent in reader.sent_list(total):
             auditor.check_sent(sent)
             auditor.check_given(sent)
-            if sent.state is SentState.ACCEPTED and is_notice(sent.envelope):
+            if sent.state is SentState.ACCEPTED and is_notice(sent.kind):
                 auditor.check_action(sent.id)
             advance(done := done + 1, total)
         for received in _received(reader):
             auditor.check_received(received)
-            if received.state is InboxState.VALID and is_notice(received.envelope):
+            if received.state is InboxState.VALID and is_notice(received.kind):
                 auditor.check_action(received.id or "")
             advance(done := done + 1, total)
 
@@ -111,7 +112,7 @@ def _one(auditor: Auditor, reader: Reader, message: str) -> Assembled | None:
     row = sent or received
     if row is None:
         raise NotSo(f"There is no message {message} in the store.")
-    return auditor.check_action(row.id or "") if is_notice(row.envelope) else None
+    return auditor.check_action(row.id or "") if is_notice(row.kind) else None
 
 
 def _write(output: Path, action: Assembled) -> None:

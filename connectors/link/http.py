@@ -113,6 +113,10 @@ class HttpLink:
         reply = await self._ask("POST", "/v1/join", body=statement, anonymous=True)
         return _typed(reply, Pending)
 
+    async def state_keys(self, statement: bytes) -> None:
+        """``POST /v1/keys``: a signed ``rotate`` or ``revoke`` statement about our own keys."""
+        await self._ask("POST", "/v1/keys", body=statement)
+
     async def submit(self, envelope: bytes) -> Acceptance:
         """``POST /v1/messages``."""
         return _typed(await self._ask("POST", "/v1/messages", body=envelope), Acceptance)

@@ -10,6 +10,7 @@ from hub.cli.command import access_options, examples
 from hub.cli.doctor import doctor
 from hub.cli.key import key
 from hub.cli.member import member
+from hub.cli.rabbitmq import rabbitmq
 from hub.cli.serve import init, serve
 from hub.cli.token import token
 
@@ -64,6 +65,6 @@ def main(**_: object) -> None:
     """
 
 
-for command in (init, serve, member, key, token, audit, ca, doctor):
+for command in (init, serve, member, key, token, audit, ca, rabbitmq, doctor):
     main.add_command(command)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))

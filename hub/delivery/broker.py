@@ -5,20 +5,33 @@ connection is told that it is gone, and starts afresh from what the database kno
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 import aio_pika
+import msgspec
 import structlog
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import AMQPError
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from hub.delivery import topology
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 """Seconds between attempts; doubled each time."""
 
+STEADY = 10.0
+"""Seconds that a connection has to last for the next one to be tried soon."""
+
 CONFIRM_TIMEOUT = 30.0
 """Seconds to wait for the broker's confirm; under a memory or disk alarm it says nothing."""
 
+HEARTBEAT = 15
+"""Seconds; twice that without a sign of life ends a connection, here and at the broker."""
+
+_CONNECT_TIMEOUT = 10.0
+_CLOSE_TIMEOUT = 5.0
 
 log = structlog.get_logger("hub.broker")
 
@@ -27,27 +40,130 @@ class Unconfirmed(Exception):
     """The broker did not confirm: nothing was promised, and it may or may not have it."""
 
 
+class Ended(Exception):
+    """A channel ended, or its consumer was cancelled; the text is the broker's reason."""
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """A queue: messages that wait in it, and how many take them."""
+
+    waiting: int
+    consumers: int
+
+
 async def keep(url: str, name: str, use: Callable[[AbstractConnection], Awaitable[None]]) -> None:
     """Run ``use`` on a fresh connection again and again until cancelled.
 
     Args:
-        url: amqp:// or amqps://, with the vhost.
+        url: amqp:// or amqps://, with the vhost; ``cafile``, ``certfile``, ``keyfile`` and
+            ``auth=external`` may stand in its query.
         name: shown in the broker's list of connections and in our log.
         use: works on a connection; it returns or raises when the connection has ended.
     """
+    _quieten_libraries()
+    clock = asyncio.get_running_loop().time
     pause = FIRST_PAUSE
     while True:
-        try:
-            connection = await aio_pika.connect(
-                url, client_properties={"connection_name": name}, timeout=10
-            )
-            async with connection:
-                log.info("broker.connected", link=name)
-                pause = FIRST_PAUSE
-                await use(connection)
-            reason = "the connection was closed"
-        except (AMQPError, OSError, TimeoutError, Unconfirmed) as error:
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        began = clock()
+        reason = await _attempt(url, name, use)
+        if clock() - began > STEADY:
+            pause = FIRST_PAUSE
         log.warning("broker.away", link=name, reason=reason, again_in=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _quieten_libraries() -> None:
+    """What they find wrong is said here, once and with what follows from it."""
+    for library in ("aio_pika", "aiormq"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+async def _attempt(
+    url: str, name: str, use: Callable[[AbstractConnection], Awaitable[None]]
+) -> str:
+    """One connection to its end; gives the reason of that."""
+    try:
+        connection = await aio_pika.connect(
+            url,
+            client_properties={"connection_name": name},
+            heartbeat=HEARTBEAT,
+            timeout=_CONNECT_TIMEOUT,
+        )
+        try:
+            log.info("broker.connected", link=name)
+            await use(connection)
+        finally:
+            # Of one whose other end is silent nothing is waited for.
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
+    except asyncio.CancelledError:
+        # aiormq cancels whoever waits on a connection that it gives up; that is no end of ours.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return "the connection gave no sign of life"
+    except Exception as error:  # noqa: BLE001 - also the store's: the next attempt starts afresh
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    return "the connection was closed"
+
+
+async def together(*works: Coroutine[Any, Any, object]) -> None:
+    """Do several things at once until one of them ends; then none goes on, and its error counts."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def end_of(channel: AbstractChannel) -> None:
+    """Wait until a channel ends or the broker cancels its consumer, as when a queue is deleted.
+
+    Raises:
+        Ended: it has; says why.
+    """
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def end(reason: str) -> None:
+        if not ended.done():
+            ended.set_result(reason)
+
+    underlying = await channel.get_underlay_channel()
+    underlying.on_consumer_cancel_callbacks.add(lambda _: end("a queue was deleted"))
+    channel.close_callbacks.add(lambda _, error: end(str(error or "") or "it was closed"))
+    if channel.is_closed:
+        end("it was closed")
+    raise Ended(await ended)
+
+
+async def declare(channel: AbstractChannel, codes: Iterable[str]) -> Mapping[str, Depth]:
+    """Make what the hub needs and the inboxes of these participants; gives the inboxes' depths."""
+    for exchange in topology.EXCHANGES:
+        await channel.declare_exchange(exchange.name, exchange.type, durable=True)
+    for queue in topology.HUB_QUEUES:
+        await _declare_queue(channel, queue)
+    for binding in topology.HUB_BINDINGS:
+        await _bind(channel, binding)
+    depths = {}
+    for code in codes:
+        depths[code] = await _declare_queue(channel, topology.inbox_queue(code))
+        await _bind(channel, topology.inbox_binding(code))
+    return depths
+
+
+async def _declare_queue(channel: AbstractChannel, queue: topology.Queue) -> Depth:
+    declared = await channel.declare_queue(
+        queue.name, durable=True, arguments=dict(queue.arguments)
+    )
+    found = declared.declaration_result
+    return Depth(found.message_count or 0, found.consumer_count or 0)
+
+
+async def _bind(channel: AbstractChannel, binding: topology.Binding) -> None:
+    queue = await channel.get_queue(binding.destination, ensure=False)
+    await queue.bind(binding.source, binding.routing_key)

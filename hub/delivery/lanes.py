@@ -3,14 +3,16 @@
 A recipient's positions are published in order, so that one number says what was published. A lane
 is **live** when everything before the next position was published and the recipient has room: then
 new messages reach it in the one publish for all recipients. Otherwise it is **behind**, and the
-feeder publishes to it alone, from the database, until it has caught up.
+feeder publishes to it alone, from the database, until it has caught up. A lane is **parked** while
+its queue is not known to be there, or is full and nobody takes anything from it, as that of a
+participant whose connector speaks HTTP: nothing is published to it then.
 
-The numbers are saved now and then. A crash forgets the last of them: those messages are published
-again, and the receiver, which holds (sender, id) once, drops them. A delivery is done only when the
-receiver's signed receipt is in.
+What is saved now and then is how far the broker has confirmed. A crash forgets the last of it:
+those messages are published again, and the receiver, which holds (sender, id) once, drops them. A
+delivery is done only when the receiver's signed receipt is in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MAX_OUTSTANDING = 1_000
 """Published copies of one recipient without a receipt: the bound of its queue."""
@@ -19,16 +21,46 @@ MAX_OUTSTANDING = 1_000
 class Lane:
     """One recipient."""
 
-    def __init__(self, published: int, last: int, outstanding: int) -> None:
+    def __init__(self, published: int, last: int, outstanding: int, *, parked: bool = True) -> None:
         """Start from what the database knows."""
         self.published = published
         self.last = last
         self.outstanding = outstanding
+        self.parked = parked
+        self._unconfirmed: set[int] = set()
 
     @property
     def behind(self) -> bool:
         """Whether something is to be fed."""
         return self.published < self.last
+
+    @property
+    def confirmed(self) -> int:
+        """The broker has everything up to this position."""
+        return min(self._unconfirmed, default=self.published + 1) - 1
+
+    def advance(self, position: int) -> None:
+        """A position is being published."""
+        self.published = position
+        self.outstanding += 1
+        self._unconfirmed.add(position)
+
+    def confirm(self, position: int) -> None:
+        """The broker has a position."""
+        self._unconfirmed.discard(position)
+
+    def rewind(self, position: int) -> None:
+        """From this position on nothing was confirmed: the lane falls behind."""
+        if position <= self.published:
+            self.outstanding = max(0, self.outstanding - (self.published - position + 1))
+            self.published = position - 1
+            self._unconfirmed = {other for other in self._unconfirmed if other < position}
+
+    def restart(self, first: int | None) -> None:
+        """Publish again from the first position without a receipt; there may be none."""
+        self.published = self.last if first is None else first - 1
+        self.outstanding = 0
+        self._unconfirmed.clear()
 
 
 class Lanes:
@@ -48,25 +80,28 @@ class Lanes:
         targets: dict[str, int] = {}
         for code, position in positions.items():
             lane = self[code]
-            live = lane.published == position - 1 and lane.outstanding < self._max_outstanding
-            lane.last = max(lane.last, position)
-            if live:
-                self.advance(code, position)
+            in_turn = lane.published == position - 1 and not lane.parked
+            if in_turn and lane.outstanding < self._max_outstanding:
+                lane.advance(position)
                 targets[code] = position
+            lane.last = max(lane.last, position)
         return targets
 
-    def advance(self, code: str, position: int) -> None:
-        """A position is being published."""
-        lane = self[code]
-        lane.published = position
-        lane.outstanding += 1
+    def note(self, last: Mapping[str, int]) -> None:
+        """These positions were assigned, here or by another hub: what is missing is to be fed."""
+        for code, position in last.items():
+            lane = self[code]
+            lane.last = max(lane.last, position)
 
-    def rewind(self, code: str, position: int) -> None:
-        """From this position on nothing was confirmed: the lane falls behind."""
-        lane = self[code]
-        if position <= lane.published:
-            lane.outstanding = max(0, lane.outstanding - (lane.published - position + 1))
-            lane.published = position - 1
+    def confirm(self, positions: Mapping[str, int]) -> None:
+        """The broker has a message."""
+        for code, position in positions.items():
+            self[code].confirm(position)
+
+    def give_back(self, positions: Mapping[str, int]) -> None:
+        """The broker may not have a message."""
+        for code, position in positions.items():
+            self[code].rewind(position)
 
     def settle(self, receipts: Mapping[str, int]) -> None:
         """So many receipts of each recipient came in."""
@@ -74,16 +109,29 @@ class Lanes:
             lane = self[code]
             lane.outstanding = max(0, lane.outstanding - count)
 
-    def to_feed(self) -> list[str]:
-        """The recipients that are behind and have room.
+    def survey(self, code: str, waiting: int, consumers: int) -> bool:
+        """A recipient's queue has so much in it and so many who take it; whether that frees it."""
+        lane = self[code]
+        was_parked = lane.parked
+        lane.parked = not consumers and waiting >= self._max_outstanding
+        return was_parked and not lane.parked
 
-        A full one is fed again when half of its copies have receipts, not for each single one.
-        """
-        return [
-            code
-            for code, lane in self._lanes.items()
-            if lane.behind and lane.outstanding <= self._max_outstanding // 2
-        ]
+    def to_feed(self) -> list[str]:
+        """The recipients that are behind and have room."""
+        return [code for code, lane in self._behind() if self._has_room(lane)]
+
+    def without_room(self) -> list[str]:
+        """The recipients that are behind and wait for receipts."""
+        return [code for code, lane in self._behind() if not self._has_room(lane)]
+
+    def _behind(self) -> Iterable[tuple[str, Lane]]:
+        return (
+            (code, lane) for code, lane in self._lanes.items() if lane.behind and not lane.parked
+        )
+
+    def _has_room(self, lane: Lane) -> bool:
+        """A full one is fed again when half of it has receipts, not for each single one."""
+        return lane.outstanding <= self._max_outstanding // 2
 
     def outstanding(self) -> dict[str, int]:
         """The recipients with copies that have no receipt."""
@@ -91,4 +139,4 @@ class Lanes:
 
     def cursors(self) -> dict[str, int]:
         """What to save."""
-        return {code: lane.published for code, lane in self._lanes.items()}
+        return {code: lane.confirmed for code, lane in self._lanes.items()}

@@ -3,9 +3,13 @@
 A fresh message goes out in one publish for all recipients that are live (``CC``); the others are
 fed from the database. ``mandatory`` tells only when *no* queue matched, so that the queues are
 declared again in every round, and a delivery counts as done only with the receiver's receipt.
+
+Every hub answers its own senders. Of several hubs on one log only one fills the inboxes, the one
+that has the broker's exclusive queue ``hub.carrier``; it finds what the others recorded by looking.
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -14,9 +18,9 @@ import aio_pika
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import ChannelClosed
 
-from hub.delivery import topology
+from hub.delivery import broker, topology
 from hub.delivery.broker import CONFIRM_TIMEOUT, Unconfirmed
 from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes
 from hub.intake.batch import Committed
@@ -32,10 +36,18 @@ IN_FLIGHT = 200
 """Publishes at once whose confirm is awaited."""
 
 FEED_PAGE = 100
-ROUND_SECONDS = 10.0
+
+LOOK_SECONDS = 1.0
+"""How often the database is asked for what this hub was not told."""
+
+ROUND_LOOKS = 10
+"""Every so many looks, the queues are declared again and the cursors saved."""
 
 SILENT_SECONDS = 60.0
 """A recipient that sent no receipt for so long while its queue is empty is fed again."""
+
+CLAIM_SECONDS = 2.0
+"""How often a hub that does not fill the inboxes tries to become the one that does."""
 
 log = structlog.get_logger("hub.publisher")
 
@@ -45,6 +57,14 @@ class LaneStore(Protocol):
 
     async def lanes(self) -> Mapping[str, tuple[int, int, int]]:
         """For each recipient: published, last position, copies published and not receipted."""
+        ...
+
+    async def lasts(self, codes: Sequence[str]) -> Mapping[str, int]:
+        """The last position assigned to each of these recipients, as far as there is one."""
+        ...
+
+    async def outstanding(self, code: str, after: int, upto: int) -> int:
+        """Copies without a receipt among these positions of a recipient."""
         ...
 
     async def first_waiting(self, code: str) -> int | None:
@@ -63,7 +83,7 @@ class _Outgoing(msgspec.Struct, frozen=True):
     body: bytes
     keys: tuple[str, ...]
     positions: Mapping[str, int]
-    confirmed: "asyncio.Future[None] | None"
+    confirmed: "asyncio.Future[None] | None" = None
 
 
 class Publisher:
@@ -86,26 +106,27 @@ class Publisher:
         self._lanes = Lanes({})
         self._ready = False
         self._waiting: asyncio.Queue[_Outgoing] = asyncio.Queue(MAX_WAITING)
+        self._surveyed: frozenset[str] = frozenset()
         self._receipted: dict[str, float] = {}
         self._work = asyncio.Event()
         self._saved: Mapping[str, int] = {}
 
     def committed(self, committed: Committed) -> None:
         """Take over what a commit brought. Never waits: what does not fit is fed later."""
+        if not self._ready:
+            return  # it is found in the database when this hub begins to fill the inboxes
         self._lanes.settle(committed.receipts)
         now = time.monotonic()
         self._receipted.update(dict.fromkeys(committed.receipts, now))
         for message in committed.fresh:
-            if not self._ready or self._waiting.full():
-                for code, position in message.positions.items():
-                    lane = self._lanes[code]
-                    lane.last = max(lane.last, position)
+            if self._waiting.full():
+                self._lanes.note(message.positions)
                 continue
             targets = self._lanes.take(message.positions)
             if targets:
                 keys = tuple(amqp.inbox(code) for code in targets)
                 body = _body(message.acceptance, message.envelope)
-                self._waiting.put_nowait(_Outgoing(amqp.DELIVERY, body, keys, targets, None))
+                self._waiting.put_nowait(_Outgoing(amqp.DELIVERY, body, keys, targets))
         self._work.set()
 
     async def answer(self, code: str, kind: str, body: object) -> None:
@@ -121,44 +142,40 @@ class Publisher:
 
     async def use(self, connection: AbstractConnection) -> None:
         """Publish on this connection until it ends."""
-        channel = await connection.channel(publisher_confirms=True)
-        exchange = await self._declare(channel)
-        await self._load()
-        tasks = [
-            asyncio.create_task(self._publish(exchange)),
-            asyncio.create_task(self._feed(exchange)),
-            asyncio.create_task(self._rounds(channel)),
-        ]
+        # What nobody gets is raised: a queue is missing, and the next connection makes it.
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await broker.declare(channel, self._codes())
+        exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await broker.together(
+                self._publish(exchange),
+                self._carry(connection, exchange),
+                broker.end_of(channel),
+            )
         finally:
             self._ready = False
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._drop_waiting()
 
-    async def _declare(self, channel: AbstractChannel) -> AbstractExchange:
-        for exchange in topology.EXCHANGES:
-            await channel.declare_exchange(exchange.name, exchange.type, durable=True)
-        inboxes = [topology.inbox_queue(code) for code in self._codes()]
-        for queue in (*topology.HUB_QUEUES, *inboxes):
-            await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-        bindings = [topology.inbox_binding(code) for code in self._codes()]
-        for binding in (*topology.HUB_BINDINGS, *bindings):
-            bound = await channel.get_queue(binding.destination, ensure=False)
-            await bound.bind(binding.source, binding.routing_key)
-        return await channel.get_exchange(amqp.DELIVERIES, ensure=False)
+    async def _carry(self, connection: AbstractConnection, exchange: AbstractExchange) -> None:
+        """Fill the inboxes, once no other hub does."""
+        while not await _claim(connection):  # noqa: ASYNC110 - another process has it
+            await asyncio.sleep(CLAIM_SECONDS)
+        # On a channel of its own: an answer to a question would hold up what is published.
+        channel = await connection.channel()
+        await self._load(channel)
+        await broker.together(self._feed(exchange), self._rounds(channel), broker.end_of(channel))
 
-    async def _load(self) -> None:
+    async def _load(self, channel: AbstractChannel) -> None:
         stored = await self._store.lanes()
         self._lanes = Lanes(
-            {code: Lane(*numbers) for code, numbers in stored.items()}, self._max_outstanding
+            {code: Lane(*numbers, parked=False) for code, numbers in stored.items()},
+            self._max_outstanding,
         )
+        await self._survey(channel)
+        # What is committed between the reading and here is found by the first look.
         self._ready = True
         self._work.set()
+        log.info("publisher.carries", behind=self._lanes.to_feed())
 
     async def _publish(self, exchange: AbstractExchange) -> None:
         """Publish what waits, many at once, each with its confirm."""
@@ -166,25 +183,33 @@ class Publisher:
             batch = [await self._waiting.get()]
             while len(batch) < IN_FLIGHT and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            results = await asyncio.gather(
-                *(_send(exchange, outgoing) for outgoing in batch), return_exceptions=True
-            )
-            failed = [
-                (outgoing, result)
-                for outgoing, result in zip(batch, results, strict=True)
-                if isinstance(result, BaseException)
-            ]
-            for outgoing in batch:
-                if outgoing.confirmed and not outgoing.confirmed.done():
-                    outgoing.confirmed.set_result(None)
-            for outgoing, _ in failed:
-                self._give_back(outgoing)
-            if failed:
-                raise Unconfirmed(str(failed[0][1]))
+            await self._send_all(exchange, batch)
+
+    async def _send_all(self, exchange: AbstractExchange, batch: Sequence[_Outgoing]) -> None:
+        """Publish a batch and wait for every confirm.
+
+        Raises:
+            Unconfirmed: the broker did not confirm all; the lanes know which.
+        """
+        results = await asyncio.gather(
+            *(self._send(exchange, outgoing) for outgoing in batch), return_exceptions=True
+        )
+        for error in results:
+            if error is not None:
+                raise Unconfirmed(f"{type(error).__name__}: {error}".rstrip(": "))
+
+    async def _send(self, exchange: AbstractExchange, outgoing: _Outgoing) -> None:
+        try:
+            await _publish(exchange, outgoing)
+        except BaseException:
+            self._give_back(outgoing)
+            raise
+        self._lanes.confirm(outgoing.positions)
+        if outgoing.confirmed is not None and not outgoing.confirmed.done():
+            outgoing.confirmed.set_result(None)
 
     def _give_back(self, outgoing: _Outgoing) -> None:
-        for code, position in outgoing.positions.items():
-            self._lanes.rewind(code, position)
+        self._lanes.give_back(outgoing.positions)
         if outgoing.confirmed is not None and not outgoing.confirmed.done():
             outgoing.confirmed.set_exception(Unconfirmed("the broker did not confirm"))
 
@@ -204,45 +229,59 @@ class Publisher:
 
     async def _feed_page(self, exchange: AbstractExchange, code: str) -> None:
         lane = self._lanes[code]
-        items = await self._queries.inbox(code, lane.published, FEED_PAGE, self._clock())
-        sent = []
+        after = lane.published
+        items = await self._queries.inbox(code, after, FEED_PAGE, self._clock())
+        if lane.published != after:
+            return  # it was set back meanwhile
         for item in items:
-            if item.position != lane.published + 1:
-                break  # a live publish went on from here
-            self._lanes.advance(code, item.position)
-            sent.append(_Outgoing(amqp.DELIVERY, _item(item), (amqp.inbox(code),), {}, None))
-        start = lane.published - len(sent) + 1
-        try:
-            await asyncio.gather(*(_send(exchange, outgoing) for outgoing in sent))
-        except (AMQPError, TimeoutError):
-            self._lanes.rewind(code, start)
-            raise
+            lane.advance(item.position)
         if not items:
             lane.last = lane.published
+        keys = (amqp.inbox(code),)
+        await self._send_all(
+            exchange,
+            [_Outgoing(amqp.DELIVERY, _item(item), keys, {code: item.position}) for item in items],
+        )
 
     async def _rounds(self, channel: AbstractChannel) -> None:
-        """From time to time: queues are there, cursors are saved, silent recipients are fed."""
-        while True:
-            await asyncio.sleep(ROUND_SECONDS)
-            await self._declare(channel)
-            await self._save()
-            now = time.monotonic()
-            for code in self._lanes.outstanding():
-                if now - self._receipted.setdefault(code, now) < SILENT_SECONDS:
-                    continue
-                queue = await channel.declare_queue(amqp.inbox(code), passive=True)
-                if queue.declaration_result.message_count == 0:
-                    await self._again(code)
-                    self._receipted[code] = now
+        """From time to time: look, and less often: queues are there, cursors are saved."""
+        for number in itertools.count(1):
+            await self._look()
+            if number % ROUND_LOOKS == 0 or not self._surveyed.issuperset(self._codes()):
+                await self._survey(channel)
+                await self._save()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        """Take over what other hubs recorded, and what this one recorded while it began."""
+        self._lanes.note(await self._store.lasts(self._codes()))
+        for code in self._lanes.without_room():
+            # Inboxes are taken in order: what is without a receipt far behind is not in the queue.
+            lane = self._lanes[code]
+            upto = lane.published
+            after = upto - 2 * self._max_outstanding
+            lane.outstanding = await self._store.outstanding(code, after, upto)
+        self._work.set()
+
+    async def _survey(self, channel: AbstractChannel) -> None:
+        """Make the queues that are not there, see how full they are, and feed silent recipients."""
+        depths = await broker.declare(channel, self._codes())
+        now = time.monotonic()
+        for code, depth in depths.items():
+            freed = self._lanes.survey(code, depth.waiting, depth.consumers)
+            since = self._receipted.setdefault(code, now)
+            silent = self._lanes[code].outstanding and now - since >= SILENT_SECONDS
+            if freed or (silent and not depth.waiting):
+                await self._again(code)
+                self._receipted[code] = now
+        self._surveyed = frozenset(depths)
 
     async def _again(self, code: str) -> None:
-        """Its queue is empty, but receipts are missing: publish again what has none."""
+        """Publish again, from the database, what has no receipt."""
         first = await self._store.first_waiting(code)
-        if first is not None:
-            log.info("lane.again", recipient=code, position=first)
-            lane = self._lanes[code]
-            lane.published, lane.outstanding = min(lane.published, first - 1), 0
-            self._work.set()
+        log.info("lane.again", recipient=code, position=first)
+        self._lanes[code].restart(first)
+        self._work.set()
 
     async def _save(self) -> None:
         cursors = self._lanes.cursors()
@@ -254,6 +293,17 @@ class Publisher:
     def outstanding(self) -> Mapping[str, int]:
         """Copies on the broker without a receipt, by recipient."""
         return self._lanes.outstanding()
+
+
+async def _claim(connection: AbstractConnection) -> bool:
+    """Take the exclusive queue, which is ours as long as this connection lasts; whether we have."""
+    channel = await connection.channel()
+    try:
+        await channel.declare_queue(topology.CARRIER, exclusive=True)
+    except ChannelClosed:
+        return False  # another hub has it
+    await channel.close()
+    return True
 
 
 def _body(acceptance: Acceptance, envelope: bytes) -> bytes:
@@ -274,7 +324,7 @@ def _item(item: InboxItem) -> bytes:
     return _body(item.acceptance, item.envelope)
 
 
-async def _send(exchange: AbstractExchange, outgoing: _Outgoing) -> None:
+async def _publish(exchange: AbstractExchange, outgoing: _Outgoing) -> None:
     first, *others = outgoing.keys
     message = aio_pika.Message(
         outgoing.body,

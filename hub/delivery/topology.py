@@ -15,6 +15,9 @@ from schemas import amqp
 
 HUB_ACCOUNT = "hub"
 
+CARRIER = "hub.carrier"
+"""An exclusive queue, not part of the topology: the one hub that has it fills the inboxes."""
+
 Arguments = Mapping[str, str | int]
 
 
@@ -46,7 +49,13 @@ EXCHANGES = (
     Exchange(amqp.QUARANTINE, "fanout"),
 )
 
-_QUORUM: Arguments = {"x-queue-type": "quorum"}
+_QUORUM: Arguments = {
+    "x-queue-type": "quorum",
+    # As good as none. Without it RabbitMQ 4 drops what was given back twenty times, and what lives
+    # at the end of a bad line is given back at each of its ends; "no limit" cannot be said to
+    # RabbitMQ 3.
+    "x-delivery-limit": 1_000_000_000,
+}
 
 HUB_QUEUES = (
     Queue(

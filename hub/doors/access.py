@@ -77,6 +77,10 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/audit/messages/{id}"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/why"): _AUDIT,
         ("GET", "/v1/audit/verify"): _AUDIT,
+        ("GET", "/v1/quarantine"): _AUDIT,
+        ("GET", "/v1/quarantine/{digest}"): _OPERATORS,
+        ("POST", "/v1/quarantine/{digest}/release"): _OPERATORS,
+        ("POST", "/v1/quarantine/{digest}/discard"): _OPERATORS,
         ("GET", "/v1/status"): _AUDIT,
     }
 )

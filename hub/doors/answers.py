@@ -199,6 +199,36 @@ class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Event]
 
 
+class QuarantinedMessage(msgspec.Struct, frozen=True):
+    """A message in quarantine, named by the digest of its body.
+
+    ``quarantined`` and ``reason`` are of the last record of it, null where there is none (too many
+    came at once). ``copies`` with the same body count as one.
+    """
+
+    digest: Hash
+    reason: str | None
+    quarantined: Time | None
+    user: str | None
+    routing_key: str
+    type: str | None
+    message_id: str | None
+    size: Index
+    copies: Annotated[int, Meta(ge=1)]
+
+
+class QuarantinedMessages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The messages in quarantine, the oldest first; at most 500."""
+
+    messages: list[QuarantinedMessage]
+
+
+class QuarantinedBody(QuarantinedMessage, frozen=True):
+    """A message in quarantine with its body in base64url."""
+
+    body: str
+
+
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator wants to know first.
 

@@ -21,6 +21,7 @@ from hub.doors import (
     metrics,
     operators,
     problems,
+    quarantine,
     tlog,
     tracing,
 )
@@ -68,6 +69,10 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/v1/audit/messages/{id}"): audit.message,
         ("GET", "/v1/audit/messages/{id}/why"): audit.why,
         ("GET", "/v1/audit/verify"): audit.check,
+        ("GET", "/v1/quarantine"): quarantine.held,
+        ("GET", "/v1/quarantine/{digest}"): quarantine.show,
+        ("POST", "/v1/quarantine/{digest}/release"): quarantine.release,
+        ("POST", "/v1/quarantine/{digest}/discard"): quarantine.discard,
         ("GET", "/v1/status"): audit.status,
     }
 )

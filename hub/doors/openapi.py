@@ -20,6 +20,7 @@ from hub.doors.audit import Search
 from hub.doors.exchange import Page
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
+from hub.doors.quarantine import Decision
 from hub.ledger.explain import Why
 from hub.ledger.verify import Verdict
 from schemas.acceptance import Acceptance, Delivery, Tombstone
@@ -182,6 +183,18 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             {200: Why}, ("bad-request", "not-found", *_WRITTEN), query=Whom
         ),
         ("GET", "/v1/audit/verify"): Operation({200: Verdict}),
+        ("GET", "/v1/quarantine"): Operation(
+            {200: answers.QuarantinedMessages}, ("not-found", *_WRITTEN)
+        ),
+        ("GET", "/v1/quarantine/{digest}"): Operation(
+            {200: answers.QuarantinedBody}, ("not-found", *_WRITTEN)
+        ),
+        ("POST", "/v1/quarantine/{digest}/release"): Operation(
+            {200: answers.Recorded}, (*_CHANGED, "not-found"), body=Decision
+        ),
+        ("POST", "/v1/quarantine/{digest}/discard"): Operation(
+            {200: answers.Recorded}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Decision
+        ),
         ("GET", "/v1/status"): Operation({200: answers.Status}),
     }
 )
@@ -191,6 +204,7 @@ _IN_PATH: Final[Mapping[str, Schema]] = MappingProxyType(
     {
         "account": {"description": "Whose access tokens."},
         "code": {"pattern": CODE_PATTERN, "description": "Code of a participant or group."},
+        "digest": HASH | {"description": "SHA-256 of the message's body."},
         "id": {"pattern": UUID7_PATTERN, "description": "Id of a message."},
         "kid": HASH | {"description": "Thumbprint of a signing key."},
         "name": {"pattern": r"^[a-z0-9_.]+\.json$", "description": "Name of the file."},

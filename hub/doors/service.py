@@ -8,6 +8,8 @@ import msgspec
 from aiohttp import web
 
 from hub.authority import Authority
+from hub.delivery.publisher import Publisher
+from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
 from hub.doors.access import Principal
 from hub.intake.batch import Job, Outcome, Token
@@ -25,7 +27,7 @@ T = TypeVar("T")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The parts of the hub that a door needs."""
+    """The parts of the hub that a door needs; the last three only where there are such."""
 
     settings: Settings
     vkey: Vkey
@@ -40,6 +42,8 @@ class Service(msgspec.Struct, frozen=True):
     version: str
     instance: str
     authority: Authority | None = None
+    publisher: Publisher | None = None
+    quarantine: Quarantine | None = None
 
     @property
     def audiences(self) -> frozenset[str]:

@@ -212,6 +212,11 @@ class Batch:
         """A message is among this batch's entries."""
         self._messages.append((index, envelope, positions))
 
+    def note_receipt(self, receiver: str, position: int) -> None:
+        """A receipt came in for a delivery; only the first one for it counts."""
+        if self.facts.deliveries[receiver, position].state == "waiting":
+            self.receipts[receiver] = self.receipts.get(receiver, 0) + 1
+
     def add_answer(self, notice_id: str, answer: Answer) -> None:
         """Let later jobs of this batch see an answer."""
         notice = self.facts.notices[notice_id]

@@ -121,6 +121,7 @@ class ReceiptSubmission:
         )
         batch.touched.add(sender)
         for position, (delivery, reason) in changed.items():
+            batch.note_receipt(self._identity, position)
             batch.write(
                 "receipted",
                 receiver=self._identity,

@@ -1,8 +1,8 @@
 """How far each inbox queue of the broker was filled, as the database keeps it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, literal, select, text, union_all
 
 from hub.store import tables
 from hub.store.database import Database
@@ -51,6 +51,40 @@ class StoredLanes:
             }
 
         return await self._database.read(work)
+
+    async def lasts(self, codes: Sequence[str]) -> Mapping[str, int]:
+        """The last position assigned to each of these recipients, as far as there is one."""
+        # One look-up in the index for each; grouping would read all deliveries there ever were.
+        each = [
+            select(
+                literal(code).label("recipient"),
+                select(func.max(_delivery.c.position))
+                .where(_delivery.c.recipient == code)
+                .scalar_subquery()
+                .label("last"),
+            )
+            for code in codes
+        ]
+        if not each:
+            return {}
+        rows = await self._database.read(
+            lambda connection: connection.execute(union_all(*each)).all()
+        )
+        return {row.recipient: row.last for row in rows if row.last is not None}
+
+    async def outstanding(self, code: str, after: int, upto: int) -> int:
+        """Copies without a receipt among these positions of a recipient."""
+        query = (
+            select(func.count())
+            .select_from(_delivery)
+            .where(
+                _delivery.c.recipient == code,
+                _delivery.c.position > after,
+                _delivery.c.position <= upto,
+                _delivery.c.state == "waiting",
+            )
+        )
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def first_waiting(self, code: str) -> int | None:
         """The first position without a receipt."""

@@ -5,12 +5,14 @@ the other, so that every commit holds one job: the most that a message can take.
 """
 
 import asyncio
+import logging
 import sqlite3
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
@@ -47,8 +49,8 @@ class Sizes(msgspec.Struct, frozen=True):
 SCENARIOS = (
     Scenario(6, 2_000, 1),
     Scenario(6, 2_000, 100),
-    Scenario(120, 100, 1),
-    Scenario(120, 100, 100),
+    Scenario(120, 50, 1),
+    Scenario(120, 50, 50),
 )
 
 
@@ -136,6 +138,8 @@ async def measure_all(console: Console) -> list[Sizes]:
 
 def main() -> None:
     console = Console()
+    errors_only = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(wrapper_class=errors_only)
     console.print(table(asyncio.run(measure_all(console))))
 
 

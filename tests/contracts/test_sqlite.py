@@ -17,6 +17,7 @@ from hub import settings as configuration
 from hub.settings import StartError
 from hub.store.database import open_database
 from hub.store.sqlite import APPLICATION_ID
+from schemas import entry as entries
 from tests import builders, client
 from tests.builders import signed
 
@@ -198,7 +199,7 @@ class TestALog:
 
     async def test_whose_directory_was_forged_is_refused(self, settings):
         """Somebody put their own key under the name of a member."""
-        forged = builders.entries.encode(builders.joined("kg", "thief"))
+        forged = entries.encode(builders.joined("kg", "thief"))
         path = Path(settings.folder) / "hub.sqlite"
         with sqlite3.connect(path) as edited:
             edited.execute(

@@ -28,7 +28,7 @@ from hub.store.journal import Journal
 from hub.store.queries import Queries
 from schemas import acceptance, checkpoint, merkle
 from schemas import entry as entries
-from schemas.encoding import b64url
+from schemas.encoding import b64url, format_time
 from schemas.refusal import Refused
 from tests import builders
 from tests.builders import NOW, message, message_id, response, signed
@@ -101,7 +101,7 @@ class Store:
 
     @property
     def time(self):
-        return builders.format_time(self.now)
+        return format_time(self.now)
 
 
 @asynccontextmanager
@@ -218,12 +218,9 @@ class TestAFailedCommit:
                 for _ in range(2):
                     batch.write("use_token", jti="twice", expires=1)
 
-        good, bad = await asyncio.gather(
-            store.recorder.record(query(1)),
-            store.recorder.record(Twice()),
-            return_exceptions=True,
-        )
-        assert good.acceptance is not None
+        jobs = [store.recorder.record(job) for job in (query(1), Twice())]
+        good, bad = await asyncio.gather(*jobs, return_exceptions=True)
+        assert not isinstance(good, BaseException)
         assert isinstance(bad, Refused)
         assert (await store.facts(needing(tokens={"twice"}))).tokens == set()
 
@@ -306,7 +303,8 @@ class TestAnInbox:
         first, second = await store.queries.inbox("kg", 0, 100, store.time)
         assert (first.position, first.envelope, first.tombstone) == (1, None, "expired")
         assert (second.position, second.tombstone) == (2, None)
-        assert acceptance.open_acceptance(first.acceptance, builders.LOG)
+        opened = acceptance.open_acceptance(first.acceptance, builders.LOG)
+        assert opened.entry.subject == message_id()
 
     async def test_keeps_an_expired_message_that_was_received(self, store):
         await store.send(message(expires=builders.time(10)))
@@ -388,6 +386,7 @@ class TestReceipts:
         assert (kg.receipt_index, kg.receipt_time) == (recorded.outcome.index, builders.time(1))
         assert (tj.recipient, tj.state, tj.receipt_index) == ("tj", "waiting", None)
         assert await store.queries.waiting() == {"tj": 1}
+        assert await store.queries.oldest_waiting() == {"tj": builders.time(0)}
 
     async def test_that_say_nothing_new_are_answered_with_the_first(self, store):
         await store.send(message())

@@ -21,6 +21,7 @@ import pytest
 from hub import app
 from schemas import acceptance, merkle
 from schemas import entry as entries
+from schemas.acceptance import Acceptance, Delivery
 from schemas.encoding import unb64url
 from tests import client
 from tests.client import Participant
@@ -45,7 +46,6 @@ class Process:
         self.up = asyncio.Event()
         self._settings = settings
         self._local = local
-        self._process = None
 
     async def start(self):
         """Start it, and wait until its doors are open."""
@@ -64,6 +64,7 @@ class Process:
     async def end(self, how):
         """Send it a signal and wait for its end; the exit status."""
         self.up.clear()
+        assert self._process.pid is not None
         os.kill(self._process.pid, how)
         await asyncio.to_thread(self._process.join)
         status = self._process.exitcode
@@ -117,8 +118,8 @@ async def test_killing_the_hub_anywhere_loses_and_doubles_nothing(tmp_path, kill
 
 async def send_and_kill(process, members, kills, chance):
     """What the members were promised: message id -> acceptance."""
-    promised = asyncio.Queue()
-    answers = []
+    promised: asyncio.Queue[tuple[str, Acceptance]] = asyncio.Queue()
+    answers: list[tuple[str, Acceptance]] = []
     senders = [
         Sender(process, participant, promised)
         for participant in members.values()
@@ -163,7 +164,7 @@ async def check(hub, members, promised):
 async def whole_log(hub, reader):
     """Every entry, read from the tiles as anybody would."""
     size = await hub.size()
-    raws = []
+    raws: list[bytes] = []
     while len(raws) < size:
         n = len(raws) // merkle.TILE_WIDTH
         width = min(size - len(raws), merkle.TILE_WIDTH)
@@ -173,7 +174,7 @@ async def whole_log(hub, reader):
 
 
 async def check_inbox(hub, code, member, promised):
-    items = []
+    items: list[tuple[int, Delivery]] = []
     while page := await member.inbox(after=len(items)):
         items += page
     assert [position for position, _ in items] == list(range(1, len(items) + 1))

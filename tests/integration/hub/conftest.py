@@ -1,13 +1,10 @@
 """A hub for each test: a copy of one in which everybody has joined, started on a free port."""
 
 import asyncio
-import shutil
 
 import pytest
-from msgspec.structs import replace
 
 from hub import app
-from hub import settings as configuration
 from tests import client
 from tests.client import Clock
 
@@ -48,10 +45,7 @@ def everybody_joined(tmp_path_factory):
 @pytest.fixture
 def settings(everybody_joined, tmp_path):
     """The settings of this test's own copy of the hub."""
-    folder = tmp_path / "hub"
-    shutil.copytree(everybody_joined, folder)
-    copied = configuration.load(folder / "hub.toml", {})
-    return replace(copied, http=replace(copied.http, port=client.free_port()))
+    return client.copied(everybody_joined, tmp_path / "hub")
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import pytest
 from sqlalchemy import text
 
 from hub import app
-from hub.store.database import open_database
+from hub.store.database import Database, open_database
+from tests.client import Answer
 
 
 class Disk:
     """The room that the hub's database has."""
 
-    def __init__(self):
-        self.database = None
+    database: Database
 
     async def open(self, url, folder):
         """Open a database and keep it, in place of ``open_database``."""
@@ -43,7 +43,7 @@ def disk(monkeypatch):
 async def fill_up(disk, kz):
     """Send until the disk is full; what was not accepted, and what was."""
     await disk.fill()
-    accepted = []
+    accepted: list[Answer] = []
     for _ in range(1_000):
         message = kz.message()
         answer = await kz.submit(kz.sign(message))

@@ -57,7 +57,7 @@ async def test_the_upkeep_shows_what_waits_in_the_inboxes(settings, clock, monke
     async with client.running(settings) as hub, asyncio.timeout(20):
         await hub.participant("kz").send(audience=["kg"])
         clock.forward(seconds=90)
-        shown = {}
+        shown: dict[tuple[str, ...], float] = {}
         while shown.get(("nhri_hub_inbox_oldest_seconds", "kg")) != 90:
             shown = await measures(hub.operator)
     assert shown["nhri_hub_inbox_copies", "kg"] == 1

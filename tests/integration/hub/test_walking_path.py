@@ -185,7 +185,7 @@ async def test_what_expired_unfetched_is_noted_in_the_log(settings, clock, monke
         sent = await kz.send(expires=builders.time(10))
         await kg.post("/v1/receipts", kg.receipt(*await kg.inbox()))
         clock.forward(minutes=10)
-        found = []
+        found: list[dict[str, dict[str, object]]] = []
         while not found:
             answer = await hub.operator.get("/v1/audit/events", type="delivery.expired")
             found = answer["events"]

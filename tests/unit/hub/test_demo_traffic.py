@@ -107,6 +107,38 @@ def test_an_alarm_is_kept_with_the_one_who_raised_it(traffic):
     assert traffic.alarms == ["tm: The log forked."]
 
 
+def test_what_falls_short_is_said_in_sentences(traffic):
+    traffic.expect(Mail("a", "kz", "Visit", "bulletin"))
+    accepted(traffic)
+    received(traffic, "kg", "tj")
+    receipts(traffic, "kg")
+    traffic.expect(Mail("b", "uz", "Report", "bulletin"))
+    hear(traffic, "uz", "message.refused", id="b", code="quota", detail="Too many.")
+    hear(traffic, "tm", "alarm", kind="fork", sentence="The log forked.")
+
+    assert list(traffic.missing(3)) == [
+        "Only 1 of 3 messages were accepted.",
+        "a of kz (Visit) has no receipt from tj.",
+        "The hub refused b (Report): quota: Too many.",
+        "Alarm at tm: The log forked.",
+    ]
+    assert traffic.summary(9, verified=False) == (
+        "demo: accepted=1 refused=1 deliveries=2/2 receipts=1/2 log=9"
+    )
+
+
+def test_when_nothing_falls_short_the_last_word_is_verified(traffic):
+    traffic.expect(Mail("a", "kz", "Visit", "bulletin"))
+    accepted(traffic)
+    received(traffic, "kg", "tj")
+    receipts(traffic, "kg", "tj")
+
+    assert list(traffic.missing(1)) == []
+    assert traffic.summary(9, verified=True) == (
+        "demo: accepted=1 refused=0 deliveries=2/2 receipts=2/2 log=9 verified"
+    )
+
+
 @pytest.mark.parametrize("line", [b"Traceback (most recent call last):\n", b"{", b"[]", b"\xff"])
 def test_a_line_that_is_no_event_is_passed_by(traffic, line):
     traffic.hear("kz", line)

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hub import metrics
 from hub.intake.batch import Committed, Fresh, Outcome, State
 from hub.intake.recorder import Recorded, Recorder, StorageError
+from hub.intake.submission import CountedRefusals
 from hub.ledger.sequence import LogKey, Tree
 from hub.ledger.verify import Verdict
 from hub.metrics import Metrics
@@ -156,8 +157,7 @@ class Stuck(Journal):
         await asyncio.Event().wait()
 
 
-class Job:
-    token = None
+JOB = CountedRefusals("kz", 1)
 
 
 async def test_what_waits_for_the_recorder_is_read_when_asked_for(measured, tmp_path):
@@ -174,9 +174,9 @@ async def test_what_waits_for_the_recorder_is_read_when_asked_for(measured, tmp_
     assert shown["nhri_hub_disk_free_bytes",] > 0
 
     running = asyncio.create_task(recorder.run())
-    first = asyncio.create_task(recorder.record(Job()))
+    first = asyncio.create_task(recorder.record(JOB))
     await journal.begun.wait()
-    second = asyncio.create_task(recorder.record(Job()))
+    second = asyncio.create_task(recorder.record(JOB))
     await asyncio.sleep(0)  # it stands in the queue
     recorder.failing = "full"
     shown = samples(measured)

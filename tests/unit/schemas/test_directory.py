@@ -383,6 +383,7 @@ class TestWhenAKeyHolds:
         found = fold([*HERE, rotated("kz", "b", expires=time(60))])
         last = found.valid_key(kid(key("b")), 2, "2026-07-01T09:59:59.999Z")
         assert last.expires == time(60)
+        assert not last.valid_at(2, time(60))
         with pytest.raises(Refused, match="expired-key"):
             found.valid_key(kid(key("b")), 2, time(60))
 

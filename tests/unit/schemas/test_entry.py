@@ -73,7 +73,7 @@ class TestAnEntry:
             entries.decode(json.dumps(plain).encode())
 
     def test_has_no_further_member_and_none_twice(self):
-        assert refused(sequence=1) == ("schema", "$")
+        assert refused(sequence=1) == ("schema", "$.sequence")
         with pytest.raises(Refused, match="duplicate-key"):
             entries.decode(entries.encode(entry("hub.started")).replace(b"{", b'{"v":1,', 1))
 

@@ -109,12 +109,12 @@ class TestConvert:
         ("value", "path", "sentence"),
         [
             ({"points": [{"x": 1}, {"x": "1"}]}, "$.points[1].x", "Expected `int`, got `str`."),
-            ({"points": [{"x": 1, "z": 1}]}, "$.points[0]", "unknown field `z`"),
+            ({"points": [{"x": 1, "z": 1}]}, "$.points[0].z", "unknown field `z`"),
             ({"points": [{}]}, "$.points[0]", "missing required field `x`"),
             ({"points": [{"x": True}]}, "$.points[0].x", "got `bool`"),
             ({"points": [{"x": 1.0}]}, "$.points[0].x", "got `float`"),
             ({"points": None}, "$.points", "got `null`"),
-            ({"other": 1}, "$", "unknown field `other`"),
+            ({"other": 1}, "$.other", "unknown field `other`"),
             ([], "$", "got `array`"),
         ],
     )

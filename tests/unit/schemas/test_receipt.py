@@ -98,7 +98,7 @@ def test_the_time_exists(value):
 
 
 def test_there_is_no_further_member():
-    assert refused(made(note="x")) == ("schema", "$")
+    assert refused(made(note="x")) == ("schema", "$.note")
 
 
 def test_a_signed_message_is_no_receipt():

@@ -1,9 +1,12 @@
 """The authorisation table: who may use what. What it allows to each role is written out here."""
 
+from typing import cast
+
 import pytest
 
 from hub.doors import http
 from hub.doors.access import ANONYMOUS, TABLE, Role
+from hub.doors.service import Service
 
 OPEN = {
     "GET /livez",
@@ -75,8 +78,8 @@ def test_every_row_has_a_handler_and_every_handler_a_row():
 
 
 def test_the_door_has_exactly_the_routes_of_the_table():
-    routes = http.build(None).router.routes()
-    built = {(route.method, route.resource.canonical) for route in routes}
+    routes = http.build(cast(Service, None)).router.routes()
+    built = {(route.method, route.resource.canonical) for route in routes if route.resource}
     assert built == {(method, path.replace("{tile:tile/.+}", "{tile}")) for method, path in TABLE}
 
 

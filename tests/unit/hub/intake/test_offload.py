@@ -23,9 +23,8 @@ async def test_raises_what_the_function_raises_to_its_caller_alone(offload):
     def fail():
         raise ValueError("no")
 
-    good, bad, also_good = await asyncio.gather(
-        offload.run(lambda: 1), offload.run(fail), offload.run(lambda: 2), return_exceptions=True
-    )
+    calls = [offload.run(function) for function in (lambda: 1, fail, lambda: 2)]
+    good, bad, also_good = await asyncio.gather(*calls, return_exceptions=True)
     assert (good, also_good) == (1, 2)
     assert isinstance(bad, ValueError)
 

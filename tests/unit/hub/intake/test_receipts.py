@@ -51,11 +51,12 @@ def refused(batch, *items, **options):
 class TestAGoodReceipt:
     def test_becomes_an_entry_that_says_only_who_received_something(self):
         made = batch(deliveries=delivered("kz", "kz"))
-        job = submission(item(1), item(2, "refused", "too large here"))
-        outcome = job.decide(made)
+        raw = builders.signed_receipt(item(1), item(2, "refused", "too large here"))
+        opened = OpenedReceipt(raw, builders.directory())
+        outcome = ReceiptSubmission(opened, "kg", None).decide(made)
         assert (outcome.index, outcome.new) == (len(LOG), True)
         assert recorded(made) == [("receipts.recorded", "kg", None, {})]
-        assert signature.parse(made.entries[0].private, "nhri-delivery+json")
+        assert made.entries[0].private == raw
 
     def test_is_kept_for_the_sender_who_is_rung_for(self):
         made = batch(deliveries=delivered("kz"))

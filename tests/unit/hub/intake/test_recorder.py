@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from hub.intake import recorder as recording
-from hub.intake.batch import Loaded, Outcome, State, Token
+from hub.intake.batch import Batch, Loaded, Outcome, State, Token
 from hub.intake.recorder import Recorder, StorageError
-from hub.ledger.sequence import Draft, LogKey
+from hub.ledger.sequence import Appended, Draft, LogKey
 from schemas import acceptance, checkpoint
 from schemas import entry as entries
 from schemas.refusal import Refused
@@ -20,7 +20,7 @@ class Journal:
     """A store in memory. It can fail where a disk can: on beginning, on writing, on committing."""
 
     def __init__(self):
-        self.committed = []
+        self.committed: list[tuple[Batch, Appended | None]] = []
         self.size = 0
         self.state = State()
         self.fail_at = None
@@ -35,8 +35,9 @@ class Journal:
         result = work(transaction)
         await self.may_commit.wait()
         self.check("commit")
-        self.committed.append(transaction.written)
+        assert transaction.written is not None
         batch, appended = transaction.written
+        self.committed.append((batch, appended))
         if appended is not None:
             self.size = appended.tree.size
             self.state = batch.state(appended.tree)
@@ -51,7 +52,7 @@ class Journal:
 class Transaction:
     def __init__(self, journal):
         self._journal = journal
-        self.written = None
+        self.written: tuple[Batch, Appended | None] | None = None
 
     def size(self):
         return self._journal.size
@@ -98,7 +99,7 @@ class Hub:
 
     def __init__(self, journal=None):
         self.journal = journal or Journal()
-        self.rung = []
+        self.rung: list[tuple[frozenset[str], int]] = []
         self.recorder = Recorder(
             self.journal,
             KEY,

@@ -18,11 +18,16 @@ from tests.unit.hub.intake.working import LOG, batch, recorded
 
 
 def submission(raw, identity="kz", *, token=None, meter=None, messages_per_hour=100):
+    limit = messages_per_hour
+    return Submission(raw, opened(raw), identity, token, meter or RefusalMeter(30), limit)
+
+
+def opened(raw):
+    """What the door hands in: the envelope, or why it could not be opened."""
     try:
-        opened = admission.open_envelope(raw, builders.directory())
+        return admission.open_envelope(raw, builders.directory())
     except Refused as refusal:
-        opened = refusal
-    return Submission(raw, opened, identity, token, meter or RefusalMeter(30), messages_per_hour)
+        return refusal
 
 
 def private(batch, number=0):

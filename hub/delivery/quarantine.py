@@ -1,0 +1,51 @@
+"""The quarantine: what the hub could not even refuse, kept on the broker for an operator.
+
+It is read by taking without acknowledging: whatever is not acknowledged until the connection is
+closed is in the queue again, where it was.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+
+from schemas import amqp
+from schemas.refusal import Refused
+
+MAX_READ = 500
+"""Messages in one reading, the oldest; what lies beyond comes once these are dealt with."""
+
+_TIMEOUT = 10.0
+
+
+class Quarantine:
+    """The queue of this name, on a connection of its own for each reading."""
+
+    def __init__(self, url: str) -> None:
+        """Read it on this broker."""
+        self._url = url
+        self._turn = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Sequence[AbstractIncomingMessage]]:
+        """The messages, one reader at a time: for a second one they would not be there.
+
+        Raises:
+            Refused: ``busy``: the broker cannot be reached.
+        """
+        async with self._turn:
+            try:
+                connection = await aio_pika.connect(self._url, timeout=_TIMEOUT)
+            except (aio_pika.exceptions.AMQPError, OSError) as error:
+                raise Refused("busy", f"The broker cannot be reached: {error}.") from None
+            async with connection, connection.channel() as channel:
+                queue = await channel.get_queue(amqp.QUARANTINE, ensure=False)
+                taken: list[AbstractIncomingMessage] = []
+                while len(taken) < MAX_READ:
+                    message = await queue.get(fail=False, timeout=_TIMEOUT)
+                    if message is None:
+                        break
+                    taken.append(message)
+                yield taken

@@ -1,0 +1,155 @@
+"""The operators' routes to the quarantine: what came over the broker and could not be answered."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from aio_pika.abc import AbstractIncomingMessage
+from aiohttp import web
+from msgspec import Meta
+
+from hub.delivery.broker import Unconfirmed
+from hub.delivery.quarantine import Quarantine
+from hub.doors.amqp import AmqpDoor, described
+from hub.doors.answers import QuarantinedMessage
+from hub.doors.service import Asked, Service, answer, body
+from hub.intake import membership, quarantine
+from hub.intake.quarantine import Quarantined
+from hub.ledger.queries import EventFilter
+from schemas import entry as entries
+from schemas import jsontext
+from schemas.encoding import b64url
+from schemas.refusal import Refused
+
+_PAGE = 500
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a message leaves the quarantine, for the private part of the record."""
+
+    reason: Annotated[str, Meta(max_length=2000)] = ""
+
+
+async def held(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/quarantine``: the messages, the oldest first, without their bodies."""
+    async with _of(hub).opened() as messages:
+        found = _by_digest(messages)
+    known = await _known(hub)
+    return answer({"messages": [_held(copies, known) for copies in found.values()]})
+
+
+async def show(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/quarantine/{digest}``: one with its body; that it was read is recorded."""
+    async with _of(hub).opened() as messages:
+        copies = _chosen(messages, asked)
+    entry = quarantine.draft(quarantine.BODY_READ, asked.principal.name, described(copies[0], ""))
+    await hub.change(membership.append(entry))
+    shown = msgspec.to_builtins(_held(copies, await _known(hub)))
+    return answer({**shown, "body": b64url(copies[0].body)})
+
+
+async def release(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/quarantine/{digest}/release``: taken in again as if it had just come.
+
+    What still cannot be answered stays where it is.
+    """
+    assert hub.publisher is not None
+    door = AmqpDoor(hub, hub.publisher)
+    decision = await body(asked, Decision)
+    async with _of(hub).opened() as messages:
+        copies = _chosen(messages, asked)
+        # A crash between the taking in and the record: it is released once more, as a duplicate.
+        await _take_in(door, copies[0])
+        return await _leave(hub, asked, copies, quarantine.RELEASED, decision.reason)
+
+
+async def discard(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/quarantine/{digest}/discard``: gone for good; its digest stays in the log."""
+    decision = await body(asked, Decision)
+    async with _of(hub).opened() as messages:
+        copies = _chosen(messages, asked)
+        return await _leave(hub, asked, copies, quarantine.DISCARDED, decision.reason)
+
+
+def _of(hub: Service) -> Quarantine:
+    if hub.quarantine is None:
+        raise Refused("not-found", "This hub has no broker, and so no quarantine.")
+    return hub.quarantine
+
+
+async def _take_in(door: AmqpDoor, message: AbstractIncomingMessage) -> None:
+    try:
+        await door.handle(message)
+    except Refused as refusal:
+        if refusal.row.retryable:
+            raise
+        raise Refused("conflict", f"It still cannot be answered: {refusal.detail}") from None
+    except Unconfirmed as error:
+        raise Refused("busy", f"The broker did not take the answer: {error}.") from None
+
+
+async def _leave(
+    hub: Service,
+    asked: Asked,
+    copies: Sequence[AbstractIncomingMessage],
+    kind: str,
+    reason: str,
+) -> web.Response:
+    """Record first: what is gone without a record would be lost unseen."""
+    entry = quarantine.draft(kind, asked.principal.name, described(copies[0], reason))
+    outcome = await hub.change(membership.append(entry))
+    for message in copies:
+        await message.ack()
+    return answer({"index": outcome.index})
+
+
+def _by_digest(
+    messages: Sequence[AbstractIncomingMessage],
+) -> dict[str, list[AbstractIncomingMessage]]:
+    found: dict[str, list[AbstractIncomingMessage]] = {}
+    for message in messages:
+        found.setdefault(entries.digest(message.body), []).append(message)
+    return found
+
+
+def _chosen(
+    messages: Sequence[AbstractIncomingMessage], asked: Asked
+) -> Sequence[AbstractIncomingMessage]:
+    copies = _by_digest(messages).get(asked.request.match_info["digest"])
+    if copies is None:
+        raise Refused("not-found", "No message in quarantine has this digest.")
+    return copies
+
+
+async def _known(hub: Service) -> dict[str, tuple[str, str]]:
+    """Digest -> when and why it was last put into quarantine, as the log has it."""
+    found: dict[str, tuple[str, str]] = {}
+    after = -1
+    while True:
+        wanted = EventFilter(type=quarantine.ADDED, after=after, limit=_PAGE)
+        events = await hub.queries.events(wanted)
+        for event in events:
+            if event.private is not None:
+                what = jsontext.decode(event.private, Quarantined)
+                found[what.digest] = entries.decode(event.raw).time, what.reason
+        if len(events) < _PAGE:
+            return found
+        after = events[-1].index
+
+
+def _held(
+    copies: Sequence[AbstractIncomingMessage], known: dict[str, tuple[str, str]]
+) -> QuarantinedMessage:
+    message = described(copies[0], "")
+    time, reason = known.get(message.digest, (None, None))
+    return QuarantinedMessage(
+        message.digest,
+        reason,
+        time,
+        message.user,
+        message.routing_key,
+        message.type,
+        message.message_id,
+        message.size,
+        len(copies),
+    )
