@@ -27,6 +27,12 @@ state = {code}  # keys, outbox and store; back this folder up and show it to nob
 url = {url}
 log = {log}  # the key that the hub's log is verified with
 
+# [link]  # where messages and receipts travel over RabbitMQ instead of over HTTP
+# amqp = "amqps://CODE@HOST/nhri"  # whole, with a password, in a file: NHRI_LINK_AMQP_FILE
+# ca = "authority.pem"  # whom to believe, where it is not one that this machine knows
+# certificate = "CODE.pem"  # instead of a password
+# key = "CODE-key.pem"
+
 [receipts]
 overdue_hours = 72  # when a recipient's receipt counts as overdue
 """
@@ -37,8 +43,11 @@ _HINTS = MappingProxyType(
     {
         "code": "A code is 2 to 16 of the characters a-z, 0-9 and -, a letter first",
         "hub.url": "An address is written like https://hub.example",
+        "link.amqp": "An address is written like amqps://kz@hub.example/nhri",
     }
 )
+
+_ENCRYPTED = frozenset({"https", "amqps"})
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -56,6 +65,19 @@ class HubConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: str
 
 
+class LinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker that messages travel over; without ``amqp`` everything goes over HTTP.
+
+    The others are PEM files for its TLS, as absolute paths: whom to believe, where the machine's
+    own authorities are not meant, and a client certificate in place of a password.
+    """
+
+    amqp: Annotated[str, Meta(pattern=r"^(amqps?://[^\s/?#]+/[^\s?#]+)?$(?!\n)")] = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
 class ReceiptsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a recipient's receipt counts as overdue, in hours after the acceptance."""
 
@@ -66,6 +88,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(pattern=CODE_PATTERN)]
     hub: HubConfig
     state: Annotated[str, Meta(min_length=1)] | None = None
+    link: LinkConfig = LinkConfig()
     receipts: ReceiptsConfig = ReceiptsConfig()
 
 
@@ -76,6 +99,7 @@ class Config(msgspec.Struct, frozen=True):
     state: Path
     hub: HubConfig
     receipts: ReceiptsConfig = ReceiptsConfig()
+    link: LinkConfig = LinkConfig()
 
     @property
     def log_key(self) -> Vkey:
@@ -104,9 +128,9 @@ class Config(msgspec.Struct, frozen=True):
 
     @property
     def encrypted(self) -> bool:
-        """Whether nobody on the way to the hub can read along."""
-        url = urlsplit(self.hub.url)
-        return url.scheme == "https" or url.hostname in _LOOPBACK
+        """Whether nobody on the way to the hub and its broker can read along."""
+        urls = [urlsplit(url) for url in (self.hub.url, self.link.amqp) if url]
+        return all(url.scheme in _ENCRYPTED or url.hostname in _LOOPBACK for url in urls)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -131,8 +155,15 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{path}: {field}: {_HINTS.get(field, detail)}.") from None
     except NoteError as error:
         raise ConfigError(f"{path}: hub.log: {error}") from None
-    state = path.resolve().parent / (file.state or file.code)
-    return Config(file.code, state, file.hub, file.receipts)
+    folder = path.resolve().parent
+    state = folder / (file.state or file.code)
+    return Config(file.code, state, file.hub, file.receipts, _with_paths(file.link, folder))
+
+
+def _with_paths(link: LinkConfig, folder: Path) -> LinkConfig:
+    files = {name: getattr(link, name) for name in ("ca", "certificate", "key")}
+    absolute = {name: str(folder / file) for name, file in files.items() if file}
+    return msgspec.structs.replace(link, **absolute)
 
 
 def template(code: str, url: str, log: str) -> str:

@@ -25,7 +25,7 @@ from connectors.events import Events
 from connectors.follower import Follower
 from connectors.joined import JoinedError
 from connectors.keys import Keyring, KeysError
-from connectors.link import HubRefused, LinkError
+from connectors.link import HubRefused, Link, LinkError
 from connectors.link.http import HttpLink, Identity
 from connectors.monitor import Own
 from connectors.outbox import Outbox
@@ -217,13 +217,12 @@ async def run(
     """Run a connector until ``stop`` is set.
 
     Raises:
-        KeysError, JoinedError, StoreError: it cannot start; says what to do.
+        ConfigError, KeysError, JoinedError, StoreError: it cannot start; says what to do.
     """
     keyring = keys.load(config.keys)
     store = Store.open_for(config.store, config.code, config.hub.log)
     try:
-        identity = Identity(config.code, keyring.sign, config.log_key.name)
-        link = HttpLink(config.hub.url, identity, clock)
+        link = _link(config, keyring, events, clock)
         try:
             known = own(config, keyring, store)
             follower = Follower(store, link, config.log_key, known, events, clock)
@@ -235,6 +234,23 @@ async def run(
     finally:
         store.close()
     events.stopped()
+
+
+def _link(config: Config, keyring: Keyring, events: Events, clock: Callable[[], datetime]) -> Link:
+    identity = Identity(config.code, keyring.sign, config.log_key.name)
+    http = HttpLink(config.hub.url, identity, clock)
+    if not config.link.amqp:
+        return http
+    # Where there is no broker, the memory for it is not taken.
+    from connectors.link import amqp  # noqa: PLC0415
+
+    chosen = config.link
+    try:
+        tls = amqp.tls_context(chosen.ca, chosen.certificate, chosen.key)
+    except OSError as error:
+        raise ConfigError(f"link: a file for TLS cannot be used: {error}.") from None
+    url = amqp.address(chosen.amqp, chosen.certificate)
+    return amqp.AmqpLink(url, config.code, http, events.trouble, tls)
 
 
 def main(config_path: Path) -> int:
@@ -251,6 +267,9 @@ def main(config_path: Path) -> int:
     events = Events(config.code)
     try:
         uvloop.run(_until_signal(config, events))
+    except ConfigError as error:
+        events.failed(error)
+        return 2
     except (KeysError, JoinedError, StoreError) as error:
         events.failed(error)
         return 1

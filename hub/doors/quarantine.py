@@ -53,10 +53,11 @@ async def release(hub: Service, asked: Asked) -> web.Response:
 
     What still cannot be answered stays where it is.
     """
-    assert hub.publisher is not None
+    held = _of(hub)
+    assert hub.publisher is not None  # there is one wherever there is a quarantine
     door = AmqpDoor(hub, hub.publisher)
     decision = await body(asked, Decision)
-    async with _of(hub).opened() as messages:
+    async with held.opened() as messages:
         copies = _chosen(messages, asked)
         # A crash between the taking in and the record: it is released once more, as a duplicate.
         await _take_in(door, copies[0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hub.doors import openapi
 from schemas import publication
-from tests.publish import markdown
+from tests.publish import dashboard, markdown
 
 ROOT = Path(__file__).parents[2]
 FOLDER = "schemas/published"
@@ -19,6 +19,7 @@ def documents() -> dict[str, bytes]:
         "docs/states.md": markdown.states().encode(),
         "docs/refusals.md": markdown.refusals().encode(),
         "docs/authorisation.md": markdown.authorisation().encode(),
+        "deploy/grafana/dashboard.json": dashboard.render(),
     }
 
 

@@ -161,8 +161,9 @@ def authorisation() -> str:
         "Authorisation",
         "Which role may use which route (`hub/doors/access.py`). A route that is not here does not "
         "exist. Members, partners and observers are participants of the directory and sign a token "
-        "for each request; operators, auditors and readers of the log (`log`) have opaque tokens "
-        "with these scopes. Whoever sits at the hub's own machine and may open its Unix socket is "
-        "an operator.",
+        "for each request; operators, auditors, readers of the log (`log`) and of the measures "
+        "(`metrics`) have opaque tokens with these scopes. Whoever sits at the hub's own machine "
+        "and may open its Unix socket is an operator; a program on that machine reads the measures "
+        "without a token, unless a proxy stands before the hub (`http.url` is set).",
         _table(("route", *(role.value for role in Role)), rows),
     )

@@ -38,6 +38,7 @@ AUDITING = {
     "GET /v1/audit/messages/{id}/why",
     "GET /v1/audit/verify",
     "GET /v1/status",
+    "GET /v1/quarantine",
 }
 OPERATING = {
     "POST /v1/members",
@@ -52,6 +53,9 @@ OPERATING = {
     "GET /v1/tokens",
     "POST /v1/tokens",
     "POST /v1/tokens/{account}/revoke",
+    "GET /v1/quarantine/{digest}",
+    "POST /v1/quarantine/{digest}/release",
+    "POST /v1/quarantine/{digest}/discard",
 }
 
 ALLOWED = {
