@@ -84,12 +84,19 @@ class ReceiptsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overdue_hours: Annotated[int, Meta(ge=1, le=24 * 365)] = 72
 
 
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file for Prometheus's textfile collector, rewritten every minute; empty for none."""
+
+    file: str = ""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(pattern=CODE_PATTERN)]
     hub: HubConfig
     state: Annotated[str, Meta(min_length=1)] | None = None
     link: LinkConfig = LinkConfig()
     receipts: ReceiptsConfig = ReceiptsConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -100,6 +107,7 @@ class Config(msgspec.Struct, frozen=True):
     hub: HubConfig
     receipts: ReceiptsConfig = ReceiptsConfig()
     link: LinkConfig = LinkConfig()
+    metrics: Path | None = None
 
     @property
     def log_key(self) -> Vkey:
@@ -157,7 +165,9 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{path}: hub.log: {error}") from None
     folder = path.resolve().parent
     state = folder / (file.state or file.code)
-    return Config(file.code, state, file.hub, file.receipts, _with_paths(file.link, folder))
+    link = _with_paths(file.link, folder)
+    metrics = folder / file.metrics.file if file.metrics.file else None
+    return Config(file.code, state, file.hub, file.receipts, link, metrics)
 
 
 def _with_paths(link: LinkConfig, folder: Path) -> LinkConfig:

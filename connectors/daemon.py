@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from connectors import config as configs
-from connectors import joined, keys, monitor, profile
+from connectors import joined, keys, metrics, monitor, profile, sdnotify
 from connectors.alarms import Finding
 from connectors.config import Config, ConfigError
 from connectors.events import Events
@@ -163,7 +163,15 @@ class Daemon:
 
     async def _watch(self) -> None:
         self._look_for_overdue()
+        self._write_metrics()
         await self._receiver.ask_again()
+
+    def _write_metrics(self) -> None:
+        path, store = self._config.metrics, self._parts.store
+        if path is not None:
+            pending = store.queued_before("~")
+            oldest = pending[0].queued if pending else None
+            metrics.write(path, metrics.text(store.status(), oldest, self._parts.clock()))
 
     def _look_for_overdue(self) -> None:
         store, now = self._parts.store, self._parts.clock()
@@ -281,4 +289,5 @@ async def _until_signal(config: Config, events: Events) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run(config, stop, events)
+    async with sdnotify.told():
+        await run(config, stop, events)

@@ -1,6 +1,7 @@
 """What holds for every test: one printed seed, and the servers with the mark of who starts them."""
 
 import itertools
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import structlog
 from hypothesis import settings
 
 from hub.demo import servers
+from tests import broker as brokers
 
 TESTS = Path(__file__).parent
 SERVER_FOLDERS = {"integration", "faults", "browser"}
@@ -36,6 +38,8 @@ structlog.configure(
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Draw the seed here, before hypothesis would draw one a test without saying which."""
+    # Tables are as wide as in a pipe, whatever terminal the tests are run from.
+    os.environ.pop("COLUMNS", None)
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = secrets.randbits(32)
 
@@ -47,8 +51,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else None
-    if folder in SERVER_FOLDERS or SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+    served = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
+    if folder in SERVER_FOLDERS or served:
         item.add_marker("servers")
+        # What shares a server shares a process of pytest-xdist, so that each starts once.
+        group = "servers" if served else str(item.path.relative_to(TESTS))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -57,6 +65,20 @@ async def rabbitmq():
     with server_folder() as folder:
         async with servers.rabbitmq(folder) as broker:
             yield broker
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def virtual_hosts(rabbitmq):
+    """Names of virtual hosts that nobody has used yet."""
+    names = [f"test-{number}" for number in range(60)]
+    await brokers.virtual_hosts(rabbitmq, names)
+    return names
+
+
+@pytest.fixture
+def broker(rabbitmq, virtual_hosts):
+    """A place of the test's own on the broker, with accounts for everybody in it."""
+    return brokers.Broker(rabbitmq, virtual_hosts.pop())
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -33,7 +33,7 @@ class TestAParticipantsToken:
             ({"private": key("kg")}, "unauthenticated"),
             ({"private": key("thief")}, "unauthenticated"),
         ],
-        ids=str,
+        ids=lambda value: ", ".join(value) if isinstance(value, dict) else str(value),
     )
     async def test_that_lies_is_refused(self, kz, lie, code):
         token = kz.token("GET", "/v1/inbox", **lie)

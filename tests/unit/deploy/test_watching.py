@@ -1,0 +1,191 @@
+"""Alerts, dashboard and runbooks: every name exists, every alert says what to do."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from connectors import metrics as connector_metrics
+from hub import metrics as hub_metrics
+from schemas.refusal import REFUSALS
+
+ROOT = Path(__file__).parents[3]
+RUNBOOKS = ROOT / "deploy/runbooks"
+ALERTS_FILE = ROOT / "deploy/prometheus/alerts.yaml"
+GROUPS = yaml.safe_load(ALERTS_FILE.read_text(encoding="utf-8"))["groups"]
+ALERTS = [rule for group in GROUPS for rule in group["rules"]]
+DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboard.json").read_text(encoding="utf-8"))
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+SERIES = hub_metrics.series() | set(connector_metrics.GAUGES)
+SECTIONS = ["What it means", "What to look at", "What to do"]
+PROMETHEUS_OWN = {"up", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"}
+
+# What may stand in a query beside names of series.
+WORDS = {
+    *("by", "or", "le", "sum", "max", "min", "rate", "increase", "time", "histogram_quantile"),
+    *("predict_linear", "max_over_time"),
+}
+
+
+def names(query: str) -> set[str]:
+    """The names of series in a query."""
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\bby\s*\([^)]*\)", " ", query)
+    return set(re.findall(r"\b[a-z_][a-z0-9_]*\b", bare)) - WORDS
+
+
+@pytest.mark.parametrize("query", [*(alert["expr"] for alert in ALERTS), *QUERIES])
+def test_a_query_asks_for_what_is_measured(query):
+    assert names(query)
+    assert names(query) <= SERIES | PROMETHEUS_OWN
+
+
+def test_a_name_that_is_not_measured_is_noticed():
+    assert names('sum by (x) (rate(nhri_hub_gone_total{a="b"}[5m])) > 0') == {"nhri_hub_gone_total"}
+    assert "nhri_hub_gone_total" not in SERIES
+
+
+def test_labels_in_queries_are_labels_of_what_is_measured():
+    known = {
+        label
+        for table in (hub_metrics.COUNTERS, hub_metrics.HISTOGRAMS, hub_metrics.GAUGES)
+        for row in table.values()
+        for label in row.labels
+    }
+    known |= {"member", "state", "severity", "job", "instance", "le"}
+    queries = [*QUERIES, *(alert["expr"] for alert in ALERTS)]
+    used = {label for query in queries for label in re.findall(r'(\w+)=~?"', query)}
+    used |= {
+        label.strip()
+        for query in queries
+        for inner in re.findall(r"\bby \(([^)]*)\)", query)
+        for label in inner.split(",")
+    }
+    assert used <= known
+
+
+def test_reasons_that_alerts_look_for_exist():
+    reasons = {
+        reason
+        for alert in ALERTS
+        for found in re.findall(r'reason=~?"([^"]*)"', alert["expr"])
+        for reason in found.split("|")
+    }
+    assert {"busy", "storage", "quota"} <= reasons <= REFUSALS.keys()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_says_how_bad_it_is_in_one_sentence_and_names_its_runbook(alert):
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"]["summary"]
+    runbook = ROOT / alert["annotations"]["runbook"]
+    assert runbook.parent == RUNBOOKS
+    title = runbook.read_text(encoding="utf-8").splitlines()[0]
+    assert alert["alert"] in re.split(r"[# ,]+", title)
+
+
+def test_alerts_have_names_of_their_own():
+    named = [alert["alert"] for alert in ALERTS]
+    assert len(set(named)) == len(named)
+
+
+def test_every_runbook_belongs_to_an_alert_or_to_a_start_that_fails():
+    of_alerts = {Path(alert["annotations"]["runbook"]).name for alert in ALERTS}
+    of_starts = {"hub-does-not-start.md", "connector-does-not-start.md"}
+    assert {path.name for path in RUNBOOKS.iterdir()} == of_alerts | of_starts
+
+
+@pytest.mark.parametrize("runbook", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_a_runbook_says_what_it_means_what_to_look_at_and_what_to_do_with_commands(runbook):
+    text = runbook.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    # Whether nhri-hub and nhri-connector know them, tests/architecture/test_documents.py looks.
+    assert re.search(r"^```sh\n\S", text, re.MULTILINE)
+
+
+def start_errors() -> Iterator[str]:
+    """Every sentence with which the hub refuses to start; ``X`` stands for what differs."""
+    for path in sorted((ROOT / "hub").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "StartError":
+                [said] = node.args
+                if isinstance(said, ast.Constant):
+                    yield str(said.value)
+                elif isinstance(said, ast.JoinedStr):
+                    yield "".join(
+                        str(part.value) if isinstance(part, ast.Constant) else "X"
+                        for part in said.values
+                    )
+
+
+def test_every_sentence_of_a_start_that_fails_is_in_the_runbook():
+    text = (RUNBOOKS / "hub-does-not-start.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!sentence|-)(.+?) \| .+ \|$", text, re.MULTILINE)
+    patterns = [re.compile(".+".join(map(re.escape, row.split("…")))) for row in rows]
+    sentences = list(start_errors())
+    assert len(sentences) > 20
+    assert [s for s in sentences if not any(p.match(s) for p in patterns)] == []
+
+
+def test_the_dashboard_fits_its_grid():
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    taken = [
+        (x, y)
+        for place in places
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+
+
+def test_every_step_of_the_path_is_on_the_dashboard_or_has_an_alert():
+    shown = set().union(*(names(query) for query in QUERIES))
+    alarmed = set().union(*(names(alert["expr"]) for alert in ALERTS))
+    unused = {
+        name
+        for name in {*hub_metrics.GAUGES, *(f"{n}_total" for n in hub_metrics.COUNTERS)}
+        if name not in shown | alarmed
+    }
+    # Which version runs, and when the last checkpoint was, are asked for by hand.
+    assert unused == {"nhri_hub_build_info", "nhri_hub_checkpoint_timestamp_seconds"}
+
+
+def test_prometheus_reads_the_alerts_and_the_hub():
+    path = ROOT / "deploy/prometheus/prometheus.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert settings["rule_files"] == [ALERTS_FILE.name]
+    jobs = {job["job_name"] for job in settings["scrape_configs"]}
+    asked = set(re.findall(r'job="([^"]*)"', " ".join([*QUERIES, *(a["expr"] for a in ALERTS)])))
+    assert asked == jobs == {"nhri-hub"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/grafana").rglob("*.yaml")), ids=str)
+def test_grafana_s_provisioning_is_of_the_version_it_knows(path):
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["apiVersion"] == 1
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None,
+    reason="promtool is not on this machine: queries are read word by word, but not parsed",
+)
+def test_prometheus_understands_every_query(tmp_path):
+    rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(QUERIES)]
+    dashboard = tmp_path / "dashboard.yaml"
+    dashboard.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    for path in (ALERTS_FILE, dashboard):
+        checked = subprocess.run(
+            ["promtool", "check", "rules", path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stderr
