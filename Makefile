@@ -28,11 +28,11 @@ demo: $(READY) ## Run the exchange with six institutions on this machine
 .PHONY: test
 test: $(READY) ## Run every test
 	@sh deploy/setup.sh rabbitmq postgresql chromium
-	$(PYTEST) -n auto --dist loadgroup -m 'not campaign and not bench'
+	$(PYTEST) -n auto --dist loadfile -m 'not campaign and not bench'
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the tests that start no servers
-	$(PYTEST) -n auto --dist loadgroup -m 'not servers and not campaign and not bench'
+	$(PYTEST) -n auto --dist loadfile -m 'not servers and not campaign and not bench'
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and who imports whom

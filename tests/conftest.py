@@ -51,12 +51,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else None
-    served = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
-    if folder in SERVER_FOLDERS or served:
+    if folder in SERVER_FOLDERS or SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
         item.add_marker("servers")
-        # What shares a server shares a process of pytest-xdist, so that each starts once.
-        group = "servers" if served else str(item.path.relative_to(TESTS))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
