@@ -10,7 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import http_sqlite
+from tests.bench import broker, http_sqlite
+from tests.bench.broker import BrokerFigures
 from tests.bench.http_sqlite import HttpFigures
 
 RESULTS = Path("build/bench.json")
@@ -21,14 +22,17 @@ class Results(msgspec.Struct, frozen=True):
 
     machine: str
     http_sqlite: HttpFigures
+    broker: BrokerFigures
 
 
 async def measure(console: Console) -> Results:
     with tempfile.TemporaryDirectory(prefix="nhri-bench-") as folder:
         console.print("HTTP and SQLite against a bare POST ...")
-        http = await http_sqlite.measure(Path(folder))
+        http = await http_sqlite.measure(Path(folder) / "http")
+        console.print("RabbitMQ and PostgreSQL against bare relays ...")
+        relayed = await broker.measure(Path(folder) / "broker")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return Results(machine, http)
+    return Results(machine, http, relayed)
 
 
 def main() -> None:
@@ -49,6 +53,14 @@ def _table(results: Results) -> Table:
         )
     table.add_row("ratio", f"{http.ratio:.3f}", "", "")
     table.add_row("hub resident", f"{http.hub_resident_mb:.0f} MB", "", "")
+    relayed = results.broker
+    for name, rate in (
+        ("(a) bare relay, a publish a recipient", relayed.relay_each),
+        ("(b) bare relay, one publish", relayed.relay_once),
+        ("(c) hub, RabbitMQ + PostgreSQL", relayed.hub),
+    ):
+        table.add_row(name, f"{rate:.0f}", "", "")
+    table.add_row("ratio (c) / (a)", f"{relayed.hub / relayed.relay_each:.2f}", "", "")
     return table
 
 
