@@ -80,9 +80,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         finally:
             with contextlib.suppress(Refused):
                 await service.change(_hub_event(service, entries.HUB_STOPPED))
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await broker.stop(tasks)
     finally:
         offload.close()
         await database.close()

@@ -143,9 +143,11 @@ class AmqpLink:
 
     async def close(self) -> None:
         """Let go of all connections; what was not acknowledged is handed out again."""
-        if self._keeping is not None:
+        while self._keeping is not None and not self._keeping.done():
+            # Before Python 3.12 ``wait_for``, which aio-pika is full of, can lose a cancellation,
+            # one that comes at the moment when what it waits for is done.
             self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+            await asyncio.wait({self._keeping}, timeout=6)
         await self._other.close()
 
     # --- Offering ---
@@ -191,7 +193,7 @@ class AmqpLink:
         except CONNECTION_EXCEPTIONS as error:
             raise Unreachable(f"The broker did not take it: {_reason(error)}.") from None
         except asyncio.CancelledError:
-            if _is_ours():
+            if _is_to_stop():
                 raise
             raise Unreachable("The connection to the broker ended.") from None
 
@@ -286,7 +288,7 @@ class AmqpLink:
             try:
                 await self._session()
             except asyncio.CancelledError:
-                if _is_ours():
+                if _is_to_stop():
                     raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 reason = _reason(error)
@@ -312,6 +314,8 @@ class AmqpLink:
             try:
                 await queue.consume(self._receive)
                 self._exchange = await sending.get_exchange(amqp.SUBMISSIONS, ensure=False)
+                if _is_to_stop():
+                    raise asyncio.CancelledError  # it was lost while connecting, as ``close`` says
                 self._connected.set()
                 raise AMQPError(await ended)
             finally:
@@ -322,14 +326,13 @@ class AmqpLink:
 
     @contextlib.asynccontextmanager
     async def _connection(self, direction: str) -> AsyncIterator[AbstractConnection]:
-        connection = await aio_pika.connect(
-            self._url,
+        connection = aio_pika.Connection(
+            aio_pika.connection.make_url(self._url, heartbeat=HEARTBEAT),
             ssl_context=self._tls,
             client_properties={"connection_name": f"{self._code} {direction}"},
-            heartbeat=HEARTBEAT,
-            timeout=self._patience.connect,
         )
         try:
+            await connection.connect(timeout=self._patience.connect)
             yield connection
         finally:
             # Of one whose other end is silent nothing is waited for.
@@ -407,7 +410,7 @@ def _reason(error: BaseException) -> str:
     return shown(str(error) or type(error).__name__).rstrip(".")
 
 
-def _is_ours() -> bool:
+def _is_to_stop() -> bool:
     """Whether we are being cancelled, or only what waited on a connection that aiormq gave up."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -7,7 +7,7 @@ connection is told that it is gone, and starts afresh from what the database kno
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import aio_pika
@@ -32,6 +32,7 @@ HEARTBEAT = 15
 
 _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 5.0
+_LOST_AFTER = 6.0
 
 log = structlog.get_logger("hub.broker")
 
@@ -84,28 +85,42 @@ async def _attempt(
 ) -> str:
     """One connection to its end; gives the reason of that."""
     try:
-        connection = await aio_pika.connect(
-            url,
-            client_properties={"connection_name": name},
-            heartbeat=HEARTBEAT,
-            timeout=_CONNECT_TIMEOUT,
-        )
-        try:
+        async with connected(url, name) as connection:
+            if _is_to_stop():
+                raise asyncio.CancelledError  # it was lost while connecting, as ``stop`` says
             log.info("broker.connected", link=name)
             await use(connection)
-        finally:
-            # Of one whose other end is silent nothing is waited for.
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
     except asyncio.CancelledError:
         # aiormq cancels whoever waits on a connection that it gives up; that is no end of ours.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_to_stop():
             raise
         return "the connection gave no sign of life"
     except Exception as error:  # noqa: BLE001 - also the store's: the next attempt starts afresh
         return f"{type(error).__name__}: {error}".rstrip(": ")
     return "the connection was closed"
+
+
+def _is_to_stop() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
+    """A connection, closed at the end whatever comes.
+
+    Raises:
+        AMQPError, OSError: the broker cannot be reached or does not let us in.
+    """
+    address = aio_pika.connection.make_url(url, heartbeat=HEARTBEAT)
+    connection = aio_pika.Connection(address, client_properties={"connection_name": name})
+    try:
+        await connection.connect(timeout=_CONNECT_TIMEOUT)
+        yield connection
+    finally:
+        # Of one whose other end is silent nothing is waited for.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
 
 
 async def together(*works: Coroutine[Any, Any, object]) -> None:
@@ -116,9 +131,21 @@ async def together(*works: Coroutine[Any, Any, object]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await stop(tasks)
+
+
+async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all of them have ended.
+
+    Once is not enough: before Python 3.12 ``asyncio.wait_for``, which the libraries are full of,
+    loses a cancellation that comes at the moment when what it waits for is done.
+    """
+    every: list[asyncio.Task[Any]] = [*tasks]
+    while pending := [task for task in every if not task.done()]:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(pending, timeout=_LOST_AFTER)
+    await asyncio.gather(*every, return_exceptions=True)  # an error beside the first is no news
 
 
 async def end_of(channel: AbstractChannel) -> None:

@@ -9,6 +9,7 @@ that has the broker's exclusive queue ``hub.carrier``; it finds what the others 
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,7 @@ class Publisher:
         self._lanes = Lanes({})
         self._ready = False
         self._waiting: asyncio.Queue[_Outgoing] = asyncio.Queue(MAX_WAITING)
+        self._made: frozenset[str] = frozenset()
         self._surveyed: frozenset[str] = frozenset()
         self._receipted: dict[str, float] = {}
         self._work = asyncio.Event()
@@ -144,11 +146,12 @@ class Publisher:
         """Publish on this connection until it ends."""
         # What nobody gets is raised: a queue is missing, and the next connection makes it.
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        await broker.declare(channel, self._codes())
+        self._made = frozenset()
+        await self._make_queues(channel)
         exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
         try:
             await broker.together(
-                self._publish(exchange),
+                self._publish(channel, exchange),
                 self._carry(connection, exchange),
                 broker.end_of(channel),
             )
@@ -163,7 +166,14 @@ class Publisher:
         # On a channel of its own: an answer to a question would hold up what is published.
         channel = await connection.channel()
         await self._load(channel)
-        await broker.together(self._feed(exchange), self._rounds(channel), broker.end_of(channel))
+        try:
+            await broker.together(
+                self._feed(exchange), self._rounds(channel), broker.end_of(channel)
+            )
+        finally:
+            # Without it, as after a crash, the last messages are published once more.
+            with contextlib.suppress(Exception):
+                await self._save()
 
     async def _load(self, channel: AbstractChannel) -> None:
         stored = await self._store.lanes()
@@ -177,12 +187,25 @@ class Publisher:
         self._work.set()
         log.info("publisher.carries", behind=self._lanes.to_feed())
 
-    async def _publish(self, exchange: AbstractExchange) -> None:
+    async def _make_queues(self, channel: AbstractChannel) -> None:
+        """Make all queues, or the inboxes of who has joined since."""
+        codes = frozenset(self._codes())
+        if not self._made.issuperset(codes):
+            await broker.declare(channel, codes - self._made)
+            self._made = codes
+
+    async def _publish(self, channel: AbstractChannel, exchange: AbstractExchange) -> None:
         """Publish what waits, many at once, each with its confirm."""
         while True:
             batch = [await self._waiting.get()]
             while len(batch) < IN_FLIGHT and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
+            try:
+                await self._make_queues(channel)
+            except BaseException:
+                for outgoing in batch:
+                    self._give_back(outgoing)
+                raise
             await self._send_all(exchange, batch)
 
     async def _send_all(self, exchange: AbstractExchange, batch: Sequence[_Outgoing]) -> None:
@@ -279,7 +302,8 @@ class Publisher:
     async def _again(self, code: str) -> None:
         """Publish again, from the database, what has no receipt."""
         first = await self._store.first_waiting(code)
-        log.info("lane.again", recipient=code, position=first)
+        if first is not None:
+            log.info("lane.again", recipient=code, position=first)
         self._lanes[code].restart(first)
         self._work.set()
 

@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-import aio_pika
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
+from hub.delivery import broker
 from schemas import amqp
 from schemas.refusal import Refused
 
@@ -35,17 +36,23 @@ class Quarantine:
         Raises:
             Refused: ``busy``: the broker cannot be reached.
         """
-        async with self._turn:
+        async with self._turn, contextlib.AsyncExitStack() as stack:
             try:
-                connection = await aio_pika.connect(self._url, timeout=_TIMEOUT)
-            except (aio_pika.exceptions.AMQPError, OSError) as error:
-                raise Refused("busy", f"The broker cannot be reached: {error}.") from None
-            async with connection, connection.channel() as channel:
-                queue = await channel.get_queue(amqp.QUARANTINE, ensure=False)
-                taken: list[AbstractIncomingMessage] = []
-                while len(taken) < MAX_READ:
-                    message = await queue.get(fail=False, timeout=_TIMEOUT)
-                    if message is None:
-                        break
-                    taken.append(message)
-                yield taken
+                connection = await stack.enter_async_context(
+                    broker.connected(self._url, "hub.quarantine")
+                )
+                channel = await connection.channel()
+                taken = await _take(await channel.get_queue(amqp.QUARANTINE, ensure=False))
+            except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+                raise Refused("busy", f"The broker cannot be asked: {error}.") from None
+            yield taken
+
+
+async def _take(queue: AbstractQueue) -> list[AbstractIncomingMessage]:
+    taken: list[AbstractIncomingMessage] = []
+    while len(taken) < MAX_READ:
+        message = await queue.get(fail=False, timeout=_TIMEOUT)
+        if message is None:
+            break
+        taken.append(message)
+    return taken
