@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import aio_pika
@@ -96,17 +96,34 @@ def http_link(hub: client.Hub, code: str) -> HttpLink:
     return HttpLink(hub.connection.url, identity, hub.service.clock)
 
 
-async def virtual_hosts(node: RabbitMQ, names: list[str]) -> None:
-    """Make virtual hosts with the permissions of the real one, all at once."""
+class Brokers:
+    """Virtual hosts with the permissions of the real one, made by the dozen: that is quicker."""
+
+    AT_ONCE = 24
+
+    def __init__(self, node: RabbitMQ) -> None:
+        self._node = node
+        self._made = 0
+        self._unused: list[str] = []
+
+    async def new(self) -> Broker:
+        """One that nobody has used yet."""
+        if not self._unused:
+            self._unused = [f"test-{self._made + number}" for number in range(self.AT_ONCE)]
+            self._made += self.AT_ONCE
+            await self._node.import_definitions(_definitions(self._unused))
+        return Broker(self._node, self._unused.pop())
+
+
+def _definitions(names: Iterable[str]) -> dict[str, object]:
     document = topology.definitions(CODES, HASHES)
-    whole: dict[str, list[object]] = {"users": document["users"], "vhosts": []}  # type: ignore[dict-item]
-    for name in names:
-        whole["vhosts"].append({"name": name})
-        for kind in ("permissions", "topic_permissions"):
-            rows = document[kind]
-            assert isinstance(rows, list)
-            whole.setdefault(kind, []).extend(row | {"vhost": name} for row in rows)
-    await node.import_definitions(whole)
+    made: dict[str, object] = {"users": document["users"]}
+    made["vhosts"] = [{"name": name} for name in names]
+    for kind in ("permissions", "topic_permissions"):
+        rows = document[kind]
+        assert isinstance(rows, list)
+        made[kind] = [row | {"vhost": name} for name in names for row in rows]
+    return made
 
 
 async def eventually(

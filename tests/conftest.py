@@ -14,7 +14,7 @@ import structlog
 from hypothesis import settings
 
 from hub.demo import servers
-from tests import broker as brokers
+from tests.broker import Brokers
 
 TESTS = Path(__file__).parent
 SERVER_FOLDERS = {"integration", "faults", "browser"}
@@ -63,18 +63,16 @@ async def rabbitmq():
             yield broker
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def virtual_hosts(rabbitmq):
-    """Names of virtual hosts that nobody has used yet."""
-    names = [f"test-{number}" for number in range(60)]
-    await brokers.virtual_hosts(rabbitmq, names)
-    return names
+@pytest.fixture(scope="session")
+def brokers(rabbitmq):
+    """Places on the broker, for whoever needs one for longer than a test."""
+    return Brokers(rabbitmq)
 
 
 @pytest.fixture
-def broker(rabbitmq, virtual_hosts):
+async def broker(brokers):
     """A place of the test's own on the broker, with accounts for everybody in it."""
-    return brokers.Broker(rabbitmq, virtual_hosts.pop())
+    return await brokers.new()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

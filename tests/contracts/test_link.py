@@ -43,9 +43,9 @@ async def database(postgresql_server):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgresql"])
-async def site(request, rabbitmq, virtual_hosts, database, tmp_path_factory):
+async def site(request, brokers, database, tmp_path_factory):
     """A hub on one of the databases that everybody has joined, and its place on the broker."""
-    place = brokers.Broker(rabbitmq, virtual_hosts.pop())
+    place = await brokers.new()
     settings = client.new_settings(tmp_path_factory.mktemp("hub"))
     if request.param == "postgresql":
         settings = replace(settings, store=replace(settings.store, url=database.url))

@@ -107,6 +107,7 @@ async def test_definitions_that_rabbitmq_does_not_take_are_told(rabbitmq):
         await rabbitmq.import_definitions({"users": [{"name": "no password or tags"}]})
 
 
+@pytest.mark.campaign  # three nodes of a broker take two cores half a minute to start
 async def test_a_cluster_of_three_goes_on_without_the_leader_of_a_queue(folder):
     async with servers.rabbitmq_cluster(folder) as (leader, second, third):
         await publish(leader.url, "shared", b"promised")  # a queue's first leader is its client's

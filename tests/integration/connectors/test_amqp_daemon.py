@@ -9,6 +9,7 @@ from connectors import config as configs
 from connectors import daemon
 from connectors.events import Events
 from connectors.tables import SentState
+from hub.delivery import broker as connections
 from tests import builders, client
 from tests.simulator.institution import Institution
 from tests.simulator.process import Process
@@ -59,15 +60,16 @@ async def test_messages_go_out_and_receipts_come_back(tmp_path, broker):
 
 async def test_a_refused_message_comes_back_with_its_entry_in_the_log(tmp_path, broker):
     async with exchange(tmp_path, broker, "kz", "kg") as (_, kz, kg), running(kz, kg):
-        refused, accepted = kz.send(kind="no_such_kind.v1"), kz.send()
+        refused, accepted = kz.send(audience=["nobody"]), kz.send()
         await kg.sees(accepted)
         row = kz.sent(refused)
-        assert (row.state, row.code) == (SentState.REFUSED, "unknown-kind")
+        assert (row.state, row.code) == (SentState.REFUSED, "unknown-recipient")
         assert row.acceptance is not None
         assert kz.alarm_kinds() == set()
 
 
-async def test_a_broker_that_is_away_for_a_while_raises_no_alarm(tmp_path, broker):
+async def test_a_broker_that_is_away_for_a_while_raises_no_alarm(tmp_path, broker, monkeypatch):
+    monkeypatch.setattr(connections, "LONGEST_PAUSE", 0.5)
     async with exchange(tmp_path, broker, "kz", "kg") as (hub, kz, kg), running(kz, kg):
         first = kz.send()
         await kz.settled(first)
@@ -80,19 +82,8 @@ async def test_a_broker_that_is_away_for_a_while_raises_no_alarm(tmp_path, broke
         for one in later:
             await kz.settled(one)
         assert kz.alarm_kinds() | kg.alarm_kinds() == set()
-        assert {"broker", "outbox"} <= {event["work"] for event in kz.log.of("trouble")}
+        assert "broker" in {event["work"] for event in kz.log.of("trouble")}
 
-
-async def test_a_connector_at_a_broker_takes_at_most_80_mb(tmp_path, broker):
-    async with exchange(tmp_path, broker, "kz", "kg") as (_, kz, kg), running(kz):
-        with Process(kg) as process:
-            process.start()
-            sent = [kz.send(audience=["kg"]) for _ in range(40)]
-            await kg.sees(*sent)
-            answer = kg.send(audience=["kz"])
-            await kz.sees(answer)
-            assert process.memory() <= 80
-            assert await process.stop() == 0
 
 
 @pytest.mark.parametrize("name", ["ca", "certificate"])

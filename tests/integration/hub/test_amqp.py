@@ -229,9 +229,9 @@ ATTEMPTS: dict[str, Attempt] = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(rabbitmq, virtual_hosts):
+async def site(brokers):
     """A broker with everything on it and no hub."""
-    made = brokers.Broker(rabbitmq, virtual_hosts.pop())
+    made = await brokers.new()
     async with made.channel() as channel:
         await connections.declare(channel, ("kz", "kg"))
     return made
