@@ -12,7 +12,6 @@ from connectors.tables import SentState
 from hub.delivery import broker as connections
 from tests import builders, client
 from tests.simulator.institution import Institution
-from tests.simulator.process import Process
 
 
 @asynccontextmanager
@@ -83,7 +82,6 @@ async def test_a_broker_that_is_away_for_a_while_raises_no_alarm(tmp_path, broke
             await kz.settled(one)
         assert kz.alarm_kinds() | kg.alarm_kinds() == set()
         assert "broker" in {event["work"] for event in kz.log.of("trouble")}
-
 
 
 @pytest.mark.parametrize("name", ["ca", "certificate"])
