@@ -230,7 +230,7 @@ async def run(
     keyring = keys.load(config.keys)
     store = Store.open_for(config.store, config.code, config.hub.log)
     try:
-        link = _link(config, keyring, events, clock)
+        link = _link(config, keyring, events, clock, pace)
         try:
             known = own(config, keyring, store)
             follower = Follower(store, link, config.log_key, known, events, clock)
@@ -244,7 +244,13 @@ async def run(
     events.stopped()
 
 
-def _link(config: Config, keyring: Keyring, events: Events, clock: Callable[[], datetime]) -> Link:
+def _link(
+    config: Config,
+    keyring: Keyring,
+    events: Events,
+    clock: Callable[[], datetime],
+    pace: Pace,
+) -> Link:
     identity = Identity(config.code, keyring.sign, config.log_key.name)
     http = HttpLink(config.hub.url, identity, clock)
     if not config.link.amqp:
@@ -258,7 +264,8 @@ def _link(config: Config, keyring: Keyring, events: Events, clock: Callable[[], 
     except OSError as error:
         raise ConfigError(f"link: a file for TLS cannot be used: {error}.") from None
     url = amqp.address(chosen.amqp, chosen.certificate)
-    return amqp.AmqpLink(url, config.code, http, events.trouble, tls)
+    patience = amqp.Patience(first=pace.first, longest=pace.longest)
+    return amqp.AmqpLink(url, config.code, http, events.trouble, tls, patience=patience)
 
 
 def main(config_path: Path) -> int:
