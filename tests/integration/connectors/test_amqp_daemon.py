@@ -12,6 +12,7 @@ from connectors.tables import SentState
 from hub.delivery import broker as connections
 from tests import builders, client
 from tests.simulator.institution import Institution
+from tests.simulator.process import Process
 
 
 @asynccontextmanager
@@ -82,6 +83,18 @@ async def test_a_broker_that_is_away_for_a_while_raises_no_alarm(tmp_path, broke
             await kz.settled(one)
         assert kz.alarm_kinds() | kg.alarm_kinds() == set()
         assert "broker" in {event["work"] for event in kz.log.of("trouble")}
+
+
+async def test_a_connector_at_a_broker_takes_at_most_80_mb(tmp_path, broker):
+    async with exchange(tmp_path, broker, "kz", "kg") as (_, kz, kg), running(kz):
+        with Process(kg) as process:
+            process.start()
+            sent = [kz.send(audience=["kg"]) for _ in range(20)]
+            await kg.sees(*sent)
+            answer = kg.send(audience=["kz"])
+            await kz.sees(answer)
+            assert process.memory() <= 80
+            assert await process.stop() == 0
 
 
 @pytest.mark.parametrize("name", ["ca", "certificate"])
