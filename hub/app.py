@@ -115,7 +115,6 @@ async def _assemble(
     metrics.watch(recorder, Path(settings.folder))
     broker_url = settings.broker.url
     publisher = Publisher(
-        queries,
         StoredLanes(database),
         lambda: tuple(recorder.state.directory.participants),
         lambda: format_time(_clock()),

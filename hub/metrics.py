@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from hub.intake.batch import Committed
 from hub.intake.recorder import Journal, Recorded, Recorder, Transaction
 from hub.ledger.verify import Verdict
+from schemas import amqp
 from schemas.directory import Directory
 from schemas.encoding import parse_time
 from schemas.refusal import Refused
@@ -167,25 +168,18 @@ class Metrics:
         """Time the opening of one envelope; from whichever thread."""
         return self._histograms["nhri_hub_open_seconds"].time()
 
-    async def submission(self, work: Awaitable[Recorded]) -> Recorded:
-        """Count and time what becomes of a submitted message."""
-        with self._histograms["nhri_hub_submission_seconds"].time():
-            return await self._counted("nhri_hub_submissions", work)
-
-    async def receipt(self, work: Awaitable[Recorded]) -> Recorded:
-        """Count what becomes of a submitted receipt."""
-        return await self._counted("nhri_hub_receipts", work)
-
-    async def _counted(self, name: str, work: Awaitable[Recorded]) -> Recorded:
-        counter = self._counters[name]
-        try:
-            recorded = await work
-        except Refused as refusal:
-            counter.labels("refused", refusal.code).inc()
-            raise
-        refused = recorded.outcome.refused
-        counter.labels(recorded.outcome.name, "" if refused is None else refused.code).inc()
-        return recorded
+    def submitted(self, what: str, result: Recorded | Refused, seconds: float) -> None:
+        """A message or a receipt that was handed in is dealt with."""
+        if isinstance(result, Refused):
+            labels = "refused", result.code
+        else:
+            refused = result.outcome.refused
+            labels = result.outcome.name, "" if refused is None else refused.code
+        if what == amqp.MESSAGE:
+            self._counters["nhri_hub_submissions"].labels(*labels).inc()
+            self._histograms["nhri_hub_submission_seconds"].observe(seconds)
+        else:
+            self._counters["nhri_hub_receipts"].labels(*labels).inc()
 
     def answered(self, route: str, status: int) -> None:
         """A request at the HTTP door was answered."""

@@ -24,9 +24,6 @@ LONGEST_PAUSE = 5.0
 STEADY = 10.0
 """Seconds that a connection has to last for the next one to be tried soon."""
 
-CONFIRM_TIMEOUT = 30.0
-"""Seconds to wait for the broker's confirm; under a memory or disk alarm it says nothing."""
-
 HEARTBEAT = 15
 """Seconds; twice that without a sign of life ends a connection, here and at the broker."""
 

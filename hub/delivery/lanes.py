@@ -14,8 +14,21 @@ delivery is done only when the receiver's signed receipt is in.
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
+from schemas.acceptance import Acceptance
+
 MAX_OUTSTANDING = 1_000
 """Published copies of one recipient without a receipt: the bound of its queue."""
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """A message to be fed: each recipient's position, and for whom it has expired."""
+
+    acceptance: Acceptance
+    envelope: bytes
+    positions: Mapping[str, int]
+    expired: frozenset[str]
 
 
 class Lane:

@@ -1,8 +1,9 @@
 """The publisher: what the hub sends to inbox queues, deliveries as well as answers.
 
 A fresh message goes out in one publish for all recipients that are live (``CC``); the others are
-fed from the database. ``mandatory`` tells only when *no* queue matched, so that the queues are
-declared again in every round, and a delivery counts as done only with the receiver's receipt.
+fed from the database, those at the same place together. ``mandatory`` tells only when *no* queue
+matched, so that the queues are declared again in every round, and a delivery counts as done only
+with the receiver's receipt.
 
 Every hub answers its own senders. Of several hubs on one log only one fills the inboxes, the one
 that has the broker's exclusive queue ``hub.carrier``; it finds what the others recorded by looking.
@@ -12,29 +13,29 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import aio_pika
+import aiormq
 import msgspec
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelClosed
 
-from hub.delivery import broker, topology
-from hub.delivery.broker import CONFIRM_TIMEOUT, Unconfirmed
-from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes
+from hub.delivery import broker, burst, topology
+from hub.delivery.broker import Unconfirmed
+from hub.delivery.burst import Outgoing
+from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes, Owed
 from hub.intake.batch import Committed
-from hub.ledger.queries import InboxItem, Queries
 from schemas import amqp, jsontext
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.encoding import b64url
 
 MAX_WAITING = 2_000
-"""Publishes that wait in memory; what comes beyond is fed from the database later."""
+"""Fresh messages that wait in memory; what comes beyond is fed from the database later."""
 
-IN_FLIGHT = 200
-"""Publishes at once whose confirm is awaited."""
+MAX_BURST = 200
+"""Publishes in one write."""
 
 FEED_PAGE = 100
 
@@ -72,18 +73,29 @@ class LaneStore(Protocol):
         """The first position without a receipt."""
         ...
 
+    async def owed(
+        self, code: str, after: int, limit: int, codes: Sequence[str], now: str
+    ) -> Sequence[Owed]:
+        """The messages at the next positions of a recipient, and where these recipients have them.
+
+        Args:
+            code: the recipient whose positions they are.
+            after: the position before the first.
+            limit: how many at most.
+            codes: whose positions are told, that recipient's among them.
+            now: what expires by then has expired.
+        """
+        ...
+
     async def save_lanes(self, published: Mapping[str, int]) -> None:
         """Keep how far each inbox queue was filled."""
         ...
 
 
-class _Outgoing(msgspec.Struct, frozen=True):
-    """One publish: its body, and the positions it covers (none for an answer)."""
+class _Waiting(msgspec.Struct, frozen=True):
+    """Something to publish, and who waits for the broker to have it."""
 
-    type: str
-    body: bytes
-    keys: tuple[str, ...]
-    positions: Mapping[str, int]
+    outgoing: Outgoing
     confirmed: "asyncio.Future[None] | None" = None
 
 
@@ -92,21 +104,20 @@ class Publisher:
 
     def __init__(
         self,
-        queries: Queries,
         store: LaneStore,
         codes: Callable[[], Sequence[str]],
         clock: Callable[[], str],
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
-        """Publish what the queries give, to the participants that ``codes`` gives."""
+        """Publish what the store has, to the participants that ``codes`` gives."""
         self._max_outstanding = max_outstanding
-        self._queries = queries
         self._store = store
         self._codes = codes
         self._clock = clock
         self._lanes = Lanes({})
         self._ready = False
-        self._waiting: asyncio.Queue[_Outgoing] = asyncio.Queue(MAX_WAITING)
+        self._settled = asyncio.Event()
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._made: frozenset[str] = frozenset()
         self._surveyed: frozenset[str] = frozenset()
         self._receipted: dict[str, float] = {}
@@ -121,14 +132,13 @@ class Publisher:
         now = time.monotonic()
         self._receipted.update(dict.fromkeys(committed.receipts, now))
         for message in committed.fresh:
-            if self._waiting.full():
+            if self._waiting.qsize() >= MAX_WAITING:
                 self._lanes.note(message.positions)
                 continue
             targets = self._lanes.take(message.positions)
             if targets:
-                keys = tuple(amqp.inbox(code) for code in targets)
                 body = _body(message.acceptance, message.envelope)
-                self._waiting.put_nowait(_Outgoing(amqp.DELIVERY, body, keys, targets))
+                self._waiting.put_nowait(_Waiting(_delivery(body, targets)))
         self._work.set()
 
     async def answer(self, code: str, kind: str, body: object) -> None:
@@ -138,9 +148,16 @@ class Publisher:
             Unconfirmed: the broker did not take it; what was submitted must not be acknowledged.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        keys = (amqp.inbox(code),)
-        await self._waiting.put(_Outgoing(kind, jsontext.encode(body), keys, {}, future))
+        self._waiting.put_nowait(_Waiting(Outgoing(kind, jsontext.encode(body), (code,)), future))
         await future
+
+    async def settled(self) -> None:
+        """Wait until it is known who fills the inboxes; then what is recorded goes straight out.
+
+        What is recorded before that, and all that comes while it is caught up with, has to be read
+        from the database again.
+        """
+        await self._settled.wait()
 
     async def use(self, connection: AbstractConnection) -> None:
         """Publish on this connection until it ends."""
@@ -148,28 +165,28 @@ class Publisher:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         self._made = frozenset()
         await self._make_queues(channel)
-        exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
+        bursts = await burst.channel_for(channel)
         try:
             await broker.together(
-                self._publish(channel, exchange),
-                self._carry(connection, exchange),
+                self._publish(channel, bursts),
+                self._carry(connection),
                 broker.end_of(channel),
             )
         finally:
             self._ready = False
+            self._settled.clear()
             self._drop_waiting()
 
-    async def _carry(self, connection: AbstractConnection, exchange: AbstractExchange) -> None:
+    async def _carry(self, connection: AbstractConnection) -> None:
         """Fill the inboxes, once no other hub does."""
-        while not await _claim(connection):  # noqa: ASYNC110 - another process has it
+        while not await _claim(connection):
+            self._settled.set()
             await asyncio.sleep(CLAIM_SECONDS)
         # On a channel of its own: an answer to a question would hold up what is published.
         channel = await connection.channel()
         await self._load(channel)
         try:
-            await broker.together(
-                self._feed(exchange), self._rounds(channel), broker.end_of(channel)
-            )
+            await broker.together(self._feed(), self._rounds(channel), broker.end_of(channel))
         finally:
             # Without it, as after a crash, the last messages are published once more.
             with contextlib.suppress(Exception):
@@ -184,6 +201,7 @@ class Publisher:
         await self._survey(channel)
         # What is committed between the reading and here is found by the first look.
         self._ready = True
+        self._settled.set()
         self._work.set()
         log.info("publisher.carries", behind=self._lanes.to_feed())
 
@@ -194,53 +212,54 @@ class Publisher:
             await broker.declare(channel, codes - self._made)
             self._made = codes
 
-    async def _publish(self, channel: AbstractChannel, exchange: AbstractExchange) -> None:
+    async def _publish(self, channel: AbstractChannel, bursts: aiormq.Channel) -> None:
         """Publish what waits, many at once, each with its confirm."""
         while True:
             batch = [await self._waiting.get()]
-            while len(batch) < IN_FLIGHT and not self._waiting.empty():
+            while len(batch) < MAX_BURST and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             try:
                 await self._make_queues(channel)
             except BaseException:
-                for outgoing in batch:
-                    self._give_back(outgoing)
+                for waiting in batch:
+                    self._give_back(waiting)
                 raise
-            await self._send_all(exchange, batch)
+            await self._send(bursts, batch)
 
-    async def _send_all(self, exchange: AbstractExchange, batch: Sequence[_Outgoing]) -> None:
+    async def _send(self, bursts: aiormq.Channel, batch: Sequence[_Waiting]) -> None:
         """Publish a batch and wait for every confirm.
 
         Raises:
             Unconfirmed: the broker did not confirm all; the lanes know which.
         """
-        results = await asyncio.gather(
-            *(self._send(exchange, outgoing) for outgoing in batch), return_exceptions=True
-        )
-        for error in results:
-            if error is not None:
-                raise Unconfirmed(f"{type(error).__name__}: {error}".rstrip(": "))
-
-    async def _send(self, exchange: AbstractExchange, outgoing: _Outgoing) -> None:
+        problems: Sequence[str | None] = ["it was not sent"] * len(batch)
         try:
-            await _publish(exchange, outgoing)
-        except BaseException:
-            self._give_back(outgoing)
-            raise
-        self._lanes.confirm(outgoing.positions)
-        if outgoing.confirmed is not None and not outgoing.confirmed.done():
-            outgoing.confirmed.set_result(None)
+            problems = await burst.publish(bursts, [waiting.outgoing for waiting in batch])
+        finally:
+            for waiting, problem in zip(batch, problems, strict=True):
+                if problem is None:
+                    self._confirm(waiting)
+                else:
+                    self._give_back(waiting)
+        for problem in problems:
+            if problem is not None:
+                raise Unconfirmed(problem)
 
-    def _give_back(self, outgoing: _Outgoing) -> None:
-        self._lanes.give_back(outgoing.positions)
-        if outgoing.confirmed is not None and not outgoing.confirmed.done():
-            outgoing.confirmed.set_exception(Unconfirmed("the broker did not confirm"))
+    def _confirm(self, waiting: _Waiting) -> None:
+        self._lanes.confirm(waiting.outgoing.positions)
+        if waiting.confirmed is not None and not waiting.confirmed.done():
+            waiting.confirmed.set_result(None)
+
+    def _give_back(self, waiting: _Waiting) -> None:
+        self._lanes.give_back(waiting.outgoing.positions)
+        if waiting.confirmed is not None and not waiting.confirmed.done():
+            waiting.confirmed.set_exception(Unconfirmed("the broker did not confirm"))
 
     def _drop_waiting(self) -> None:
         while not self._waiting.empty():
             self._give_back(self._waiting.get_nowait())
 
-    async def _feed(self, exchange: AbstractExchange) -> None:
+    async def _feed(self) -> None:
         """Bring recipients that are behind up to date, a page each in turn."""
         while True:
             behind = self._lanes.to_feed()
@@ -248,23 +267,29 @@ class Publisher:
                 self._work.clear()
                 await self._work.wait()
             for code in behind:
-                await self._feed_page(exchange, code)
+                await self._feed_page(code, behind)
 
-    async def _feed_page(self, exchange: AbstractExchange, code: str) -> None:
+    async def _feed_page(self, code: str, behind: Sequence[str]) -> None:
+        """Feed a recipient its next page; others that are at the same place get it as well."""
         lane = self._lanes[code]
         after = lane.published
-        items = await self._queries.inbox(code, after, FEED_PAGE, self._clock())
+        page = await self._store.owed(code, after, FEED_PAGE, behind, self._clock())
         if lane.published != after:
             return  # it was set back meanwhile
-        for item in items:
-            lane.advance(item.position)
-        if not items:
+        fed = [
+            outgoing
+            for owed in page
+            for outgoing in _outgoing(owed, self._lanes.take(owed.positions))
+        ]
+        if not fed:
             lane.last = lane.published
-        keys = (amqp.inbox(code),)
-        await self._send_all(
-            exchange,
-            [_Outgoing(amqp.DELIVERY, _item(item), keys, {code: item.position}) for item in items],
-        )
+            return
+        # Behind what waits already, so that every recipient gets its messages in order.
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for outgoing in fed[:-1]:
+            self._waiting.put_nowait(_Waiting(outgoing))
+        self._waiting.put_nowait(_Waiting(fed[-1], end))
+        await end
 
     async def _rounds(self, channel: AbstractChannel) -> None:
         """From time to time: look, and less often: queues are there, cursors are saved."""
@@ -342,19 +367,15 @@ def _body(acceptance: Acceptance, envelope: bytes) -> bytes:
     )
 
 
-def _item(item: InboxItem) -> bytes:
-    if item.envelope is None:
-        return jsontext.encode(Tombstone(item.position, item.tombstone or "", item.acceptance))
-    return _body(item.acceptance, item.envelope)
+def _delivery(body: bytes, positions: Mapping[str, int]) -> Outgoing:
+    return Outgoing(amqp.DELIVERY, body, tuple(positions), positions)
 
 
-async def _publish(exchange: AbstractExchange, outgoing: _Outgoing) -> None:
-    first, *others = outgoing.keys
-    message = aio_pika.Message(
-        outgoing.body,
-        type=outgoing.type,
-        content_type="application/json",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        headers={"CC": list(others)} if others else None,
-    )
-    await exchange.publish(message, first, mandatory=True, timeout=CONFIRM_TIMEOUT)
+def _outgoing(owed: Owed, targets: Mapping[str, int]) -> Iterator[Outgoing]:
+    """One publish for all who get the message, and one tombstone each for whom it has expired."""
+    live = {code: at for code, at in targets.items() if code not in owed.expired}
+    if live:
+        yield _delivery(_body(owed.acceptance, owed.envelope), live)
+    for code in targets.keys() & owed.expired:
+        tombstone = Tombstone(targets[code], "expired", owed.acceptance)
+        yield _delivery(jsontext.encode(tombstone), {code: targets[code]})

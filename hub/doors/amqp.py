@@ -1,39 +1,48 @@
 """The AMQP door: submissions come in from the broker, answers go back to the sender's inbox.
 
-A message is acknowledged to the broker only after its commit and after the broker has the answer. A
-crash in between makes the broker deliver it again; the id is known by then, and the sender gets the
-first acceptance a second time. Who sent it is the ``user_id`` that the broker validated.
+They are taken in bursts: whatever arrived while the burst before was opened goes through together,
+with one hop to the thread that verifies, one commit, one answer a sender and one acknowledgement. A
+burst is acknowledged to the broker only after its commit and after the broker has the answers. A
+crash in between makes the broker deliver it again; the ids are known by then, and the senders get
+the first acceptances a second time. Who sent a message is its ``user_id``, which the broker
+validated.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping, Sequence
 from enum import Enum, auto
+from typing import TypeAlias
 
 import msgspec
 import structlog
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp import commands
 
 from hub.delivery import broker
 from hub.delivery.broker import Unconfirmed
 from hub.delivery.publisher import Publisher
-from hub.doors import submissions, tracing
+from hub.doors import submissions
 from hub.doors.service import Service
+from hub.doors.submissions import Opened, Submitted
 from hub.intake import membership, quarantine
 from hub.intake.quarantine import Quarantined
 from hub.intake.recorder import Recorded
-from schemas import amqp
+from schemas import amqp, trace
 from schemas import entry as entries
-from schemas.acceptance import Acceptance
 from schemas.directory import State
 from schemas.refusal import Refused
 
 PREFETCH = 600
 """Submissions in work at once: two full batches, so that one is opened while one commits."""
 
-MAX_ANSWERS = 100
-"""Acceptances in one publish: about 400 kB."""
+MAX_BURST = 128
+"""Submissions opened in one hop, half a commit."""
+
+MAX_REFERENCE = 64
+"""Characters of the sender's message id that come back with the answer."""
 
 BUSY_PAUSE = 1.0
 """Seconds before a submission that cannot be stored now is given back to the broker."""
@@ -41,11 +50,52 @@ BUSY_PAUSE = 1.0
 log = structlog.get_logger("hub.amqp")
 
 
-class _Pending(msgspec.Struct):
-    """The answers to one participant that wait to go out in one publish."""
+class Incoming(msgspec.Struct, frozen=True):
+    """A message from the broker; ``user`` is validated by it, everything else is the sender's."""
 
-    accepted: list[amqp.Accepted]
-    done: "asyncio.Future[None]"
+    body: bytes
+    user: str
+    routing_key: str
+    type: str
+    message_id: str
+    trace: str | None
+    redelivered: bool
+    tag: int
+
+
+def incoming(message: AbstractIncomingMessage) -> Incoming:
+    """A message that aio-pika took from a queue."""
+    return Incoming(
+        message.body,
+        message.user_id or "",
+        message.routing_key or "",
+        message.type or "",
+        message.message_id or "",
+        _trace(message.headers),
+        bool(message.redelivered),
+        message.delivery_tag or 0,
+    )
+
+
+def _delivered(message: DeliveredMessage) -> Incoming:
+    """The same from the channel below, which the door consumes: aio-pika's costs much more each."""
+    properties, delivery = message.header.properties, message.delivery
+    assert isinstance(delivery, commands.Basic.Deliver)
+    return Incoming(
+        message.body,
+        properties.user_id or "",
+        delivery.routing_key or "",
+        properties.message_type or "",
+        properties.message_id or "",
+        _trace(properties.headers or {}),
+        bool(delivery.redelivered),
+        delivery.delivery_tag or 0,
+    )
+
+
+def _trace(headers: Mapping[str, object]) -> str | None:
+    named = headers.get("traceparent")
+    return trace.of_traceparent(named) if isinstance(named, str) else None
 
 
 class _Verdict(Enum):
@@ -56,6 +106,12 @@ class _Verdict(Enum):
     POISON = auto()
 
 
+_Step: TypeAlias = Opened | Exception
+"""What was submitted, or why there is nothing to be done with it."""
+
+_Reply: TypeAlias = amqp.Accepted | amqp.Refusal
+
+
 class AmqpDoor:
     """Consumes ``hub.submissions`` on a connection that ``hub.delivery.broker.keep`` renews."""
 
@@ -63,81 +119,178 @@ class AmqpDoor:
         """Take submissions for this hub, answer through this publisher."""
         self._hub = hub
         self._publisher = publisher
-        self._pending: dict[str, _Pending] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def use(self, connection: AbstractConnection) -> None:
         """Consume until the connection ends."""
         channel = await connection.channel(publisher_confirms=False)
         await broker.declare(channel, ())
         await channel.set_qos(prefetch_count=PREFETCH)
-        queue = await channel.get_queue(amqp.SUBMISSIONS_QUEUE, ensure=False)
-        try:
-            await queue.consume(self._start)
-            await broker.end_of(channel)
-        finally:
-            # Delivery tags die with their channel: what is in work will be delivered again.
-            for task in self._tasks:
-                task.cancel()
+        underlying = await channel.get_underlay_channel()
+        arrived: asyncio.Queue[Incoming] = asyncio.Queue()
 
-    async def handle(self, message: AbstractIncomingMessage) -> None:
+        async def take(message: DeliveredMessage) -> None:
+            arrived.put_nowait(_delivered(message))
+
+        await self._publisher.settled()
+        await underlying.basic_consume(amqp.SUBMISSIONS_QUEUE, take)
+        # Delivery tags die with their channel: what is in work then will be delivered again.
+        await broker.together(self._work(underlying, arrived), broker.end_of(channel))
+
+    async def handle(self, message: Incoming) -> None:
         """Record what a participant submitted, and have the broker take the answer to it.
 
         Raises:
             Refused: retryable: nothing was stored. Otherwise there is nobody to answer to.
             Unconfirmed: the broker did not take the answer.
         """
-        code = self._sender(message)
-        reference = (message.message_id or "")[:64]
+        [problem] = await self._record([message], await self._open([message]))
+        if problem is not None:
+            raise problem
+
+    async def _work(self, channel: AbstractChannel, arrived: asyncio.Queue[Incoming]) -> None:
+        async with asyncio.TaskGroup() as finishing:
+            before: asyncio.Task[None] | None = None
+            while True:
+                burst = [await arrived.get()]
+                while len(burst) < MAX_BURST and not arrived.empty():
+                    burst.append(arrived.get_nowait())
+                steps = await self._open(burst)
+                before = finishing.create_task(self._finish(channel, burst, steps, before))
+
+    async def _open(self, burst: Sequence[Incoming]) -> list[_Step]:
+        """Parse and verify. A fault of ours about one message is not its neighbours'."""
         try:
-            self._check_standing(code, message.type or "")
-            handler = _HANDLERS[message.type or ""]
-            answer = await self._answer(await handler(self._hub, code, message.body))
-        except Refused as refusal:
-            if refusal.row.retryable:
-                raise
-            answer = (refusal, None)
-        if isinstance(answer, Acceptance):
-            await self._accept(code, amqp.Accepted(reference, answer))
-        else:
-            await self._refuse(code, reference, *answer)
+            admitted = [self._admit(message) for message in burst]
+            submitted = [one for one in admitted if isinstance(one, Submitted)]
+            opened = iter(await submissions.open_all(self._hub, submitted))
+        except Exception as error:  # noqa: BLE001 - it is judged with the message
+            if len(burst) == 1:
+                return [error]
+            return [step for message in burst for step in await self._open([message])]
+        return [next(opened) if isinstance(one, Submitted) else one for one in admitted]
 
-    async def _start(self, message: AbstractIncomingMessage) -> None:
-        task = asyncio.create_task(self._take(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _admit(self, message: Incoming) -> Submitted | _Step:
+        """Whose it is; a refusal if that is nobody whom an answer would reach."""
+        participant = self._hub.recorder.state.directory.participants.get(message.user)
+        if participant is None:
+            return Refused(
+                "unauthenticated", f"The broker's user {message.user!r} is no participant."
+            )
+        if message.routing_key != message.user:
+            return Refused("sender-mismatch", "The routing key is not the broker's user.")
+        if message.type not in submissions.TYPES:
+            return Refused("bad-request", f"There is no type {message.type!r}.")
+        submitted = Submitted(message.type, message.user, message.body, message.trace)
+        if participant.state is State.SUSPENDED:
+            detail = f"{message.user} is suspended; ask the hub's operators."
+            return submissions.refuse(submitted, Refused("suspended", detail))
+        if message.type == amqp.MESSAGE and participant.role == "observer":
+            return submissions.refuse(submitted, Refused("forbidden", "An observer does not send."))
+        return submitted
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        with tracing.request(message.headers.get("traceparent")):
-            verdict = await self._judge(message)
-        # Where this fails the connection is gone, and the message is delivered again.
+    async def _finish(
+        self,
+        channel: AbstractChannel,
+        burst: Sequence[Incoming],
+        steps: Sequence[_Step],
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Record and answer a burst, and after the burst before it tell the broker."""
+        problems = await self._record(burst, steps)
+        verdicts = [
+            _Verdict.DONE if problem is None else await self._judge(message, problem)
+            for message, problem in zip(burst, problems, strict=True)
+        ]
+        if before is not None:
+            await asyncio.wait([before])
+        # Where this fails the connection is gone, and the messages are delivered again.
         with contextlib.suppress(*CONNECTION_EXCEPTIONS):
-            match verdict:
-                case _Verdict.DONE:
-                    await message.ack()
-                case _Verdict.AGAIN:
-                    await asyncio.sleep(BUSY_PAUSE)
-                    await message.reject(requeue=True)
-                case _Verdict.POISON:
-                    await message.reject(requeue=False)
+            await _settle(channel, burst, verdicts)
 
-    async def _judge(self, message: AbstractIncomingMessage) -> "_Verdict":
-        """Deal with a message; gives what to tell the broker."""
+    async def _record(
+        self, burst: Sequence[Incoming], steps: Sequence[_Step]
+    ) -> list[Exception | None]:
+        """Record and answer what was opened; gives for each None, or why it is not done."""
         try:
-            await self.handle(message)
-        except Refused as refusal:
-            if refusal.row.retryable:
+            opened = [step for step in steps if isinstance(step, Opened)]
+            results = iter(await submissions.record_all(self._hub, opened))
+            replies = [
+                await self._reply(message, next(results)) if isinstance(step, Opened) else step
+                for message, step in zip(burst, steps, strict=True)
+            ]
+        except Exception as error:  # noqa: BLE001 - it is judged with the message
+            if len(burst) == 1:
+                return [error]
+            # What was recorded already is a duplicate now, and is answered with what it was.
+            return [
+                problem
+                for message, step in zip(burst, steps, strict=True)
+                for problem in await self._record([message], [step])
+            ]
+        return await self._send(burst, replies)
+
+    async def _reply(self, message: Incoming, result: Recorded | Refused) -> _Reply | Refused:
+        """What the sender is told; a refusal to be tried again is told to the broker instead."""
+        acceptance = None
+        if isinstance(result, Recorded):
+            outcome, acceptance = result.outcome, result.acceptance
+            refusal = outcome.refused
+            if refusal is None and acceptance is None and outcome.index is not None:
+                acceptance = await self._hub.queries.acceptance(outcome.index)
+            if refusal is None and acceptance is None:
+                refusal = Refused("not-found", "The content of this message was erased.")
+        elif result.row.retryable:
+            return result
+        else:
+            refusal = result
+        reference = message.message_id[:MAX_REFERENCE]
+        if refusal is not None:
+            row = refusal.row
+            return amqp.Refusal(
+                reference, refusal.code, refusal.detail, row.retryable, refusal.path, acceptance
+            )
+        assert acceptance is not None
+        return amqp.Accepted(reference, acceptance)
+
+    async def _send(
+        self, burst: Sequence[Incoming], replies: Sequence[_Reply | Exception]
+    ) -> list[Exception | None]:
+        """Publish the replies, the acceptances of one sender together."""
+        problems: list[Exception | None] = [
+            reply if isinstance(reply, Exception) else None for reply in replies
+        ]
+        places: list[list[int]] = []
+        sending: list[Awaitable[None]] = []
+        accepted: dict[str, list[tuple[int, amqp.Accepted]]] = {}
+        for place, (message, reply) in enumerate(zip(burst, replies, strict=True)):
+            if isinstance(reply, amqp.Accepted):
+                accepted.setdefault(message.user, []).append((place, reply))
+            elif isinstance(reply, amqp.Refusal):
+                places.append([place])
+                sending.append(self._publisher.answer(message.user, amqp.REFUSAL, reply))
+        for code, some in accepted.items():
+            places.append([place for place, _ in some])
+            body = amqp.Acceptances([reply for _, reply in some])
+            sending.append(self._publisher.answer(code, amqp.ACCEPTANCE, body))
+        sent = await asyncio.gather(*sending, return_exceptions=True)
+        for together, problem in zip(places, sent, strict=True):
+            for place in together:
+                problems[place] = problem if isinstance(problem, Exception) else None
+        return problems
+
+    async def _judge(self, message: Incoming, problem: Exception) -> _Verdict:
+        """What to tell the broker about a message that was not dealt with."""
+        if isinstance(problem, Refused):
+            if problem.row.retryable:
                 return _Verdict.AGAIN  # or at whichever hub can store it
-            return await self._quarantine(message, refusal.detail)
-        except Unconfirmed as error:
-            log.warning("amqp.unanswered", reason=str(error))
+            return await self._quarantine(message, problem.detail)
+        if isinstance(problem, Unconfirmed):
+            log.warning("amqp.unanswered", reason=str(problem))
             return _Verdict.AGAIN
-        except Exception:
-            log.exception("amqp.fault", message_id=message.message_id)
-            if not message.redelivered or not await self._store_answers():
-                return _Verdict.AGAIN
-            return await self._quarantine(message, "A fault of the hub; see its log.")
-        return _Verdict.DONE
+        log.error("amqp.fault", message_id=message.message_id, exc_info=problem)
+        if not message.redelivered or not await self._store_answers():
+            return _Verdict.AGAIN
+        return await self._quarantine(message, "A fault of the hub; see its log.")
 
     async def _store_answers(self) -> bool:
         """Whether a fault is not just the store's, which passes."""
@@ -147,114 +300,48 @@ class AmqpDoor:
             return False
         return self._hub.recorder.failing is None
 
-    async def _quarantine(self, message: AbstractIncomingMessage, reason: str) -> "_Verdict":
+    async def _quarantine(self, message: Incoming, reason: str) -> _Verdict:
         """Record why; the broker then moves it.
 
         A crash in between: it is delivered again, and recorded a second time.
         """
-        user = message.user_id or ""
-        known = user in self._hub.recorder.state.directory.participants
+        known = message.user in self._hub.recorder.state.directory.participants
         try:
-            if self._hub.meter.note(user if known else entries.HUB, self._hub.clock()):
+            if self._hub.meter.note(message.user if known else entries.HUB, self._hub.clock()):
                 entry = quarantine.draft(quarantine.ADDED, entries.HUB, described(message, reason))
                 await self._hub.change(membership.append(entry))
         except Refused:
             return _Verdict.AGAIN
         self._hub.metrics.quarantined()
-        log.error("amqp.quarantined", reason=reason, user=message.user_id)
+        log.error("amqp.quarantined", reason=reason, user=message.user)
         return _Verdict.POISON
 
-    def _sender(self, message: AbstractIncomingMessage) -> str:
-        """Who submitted it.
 
-        Raises:
-            Refused: nobody whom an answer would reach, or nothing that a hub takes.
-        """
-        code = message.user_id or ""
-        if code not in self._hub.recorder.state.directory.participants:
-            raise Refused("unauthenticated", f"The broker's user {code!r} is no participant.")
-        if message.routing_key != code:
-            raise Refused("sender-mismatch", "The routing key is not the broker's user.")
-        if message.type not in _HANDLERS:
-            raise Refused("bad-request", f"There is no type {message.type!r}.")
-        return code
-
-    def _check_standing(self, code: str, kind: str) -> None:
-        participant = self._hub.recorder.state.directory.participants[code]
-        if participant.state is State.SUSPENDED:
-            raise Refused("suspended", f"{code} is suspended; ask the hub's operators.")
-        if kind == amqp.MESSAGE and participant.role == "observer":
-            raise Refused("forbidden", "An observer does not send.")
-
-    async def _answer(self, recorded: Recorded) -> Acceptance | tuple[Refused, Acceptance | None]:
-        outcome = recorded.outcome
-        if outcome.refused is not None:
-            return outcome.refused, recorded.acceptance
-        acceptance = recorded.acceptance
-        if acceptance is None and outcome.index is not None:
-            acceptance = await self._hub.queries.acceptance(outcome.index)
-        if acceptance is None:
-            raise Refused("not-found", "The content of this message was erased.")
-        return acceptance
-
-    async def _accept(self, code: str, accepted: amqp.Accepted) -> None:
-        """Gather the answers of one commit for one participant into one publish."""
-        pending = self._pending.get(code)
-        if pending is None or len(pending.accepted) >= MAX_ANSWERS:
-            loop = asyncio.get_running_loop()
-            pending = self._pending[code] = _Pending([], loop.create_future())
-            loop.call_soon(self._flush, code, pending)
-        pending.accepted.append(accepted)
-        await asyncio.shield(pending.done)
-
-    def _flush(self, code: str, pending: _Pending) -> None:
-        if self._pending.get(code) is pending:
-            del self._pending[code]
-        body = amqp.Acceptances(pending.accepted)
-        task = asyncio.ensure_future(self._publisher.answer(code, amqp.ACCEPTANCE, body))
-        task.add_done_callback(lambda task: _pass_on(task, pending.done))
-
-    async def _refuse(
-        self, code: str, reference: str, refusal: Refused, recorded: Acceptance | None
-    ) -> None:
-        body = amqp.Refusal(
-            reference,
-            refusal.code,
-            refusal.detail,
-            refusal.row.retryable,
-            refusal.path,
-            recorded,
-        )
-        await self._publisher.answer(code, amqp.REFUSAL, body)
+async def _settle(
+    channel: AbstractChannel, burst: Sequence[Incoming], verdicts: Sequence[_Verdict]
+) -> None:
+    """Tell the broker what becomes of a burst; everything before it is settled already."""
+    if _Verdict.AGAIN in verdicts:
+        await asyncio.sleep(BUSY_PAUSE)
+    done = 0
+    for message, verdict in zip(burst, verdicts, strict=True):
+        if verdict is _Verdict.DONE:
+            done = message.tag
+        else:
+            requeue = verdict is _Verdict.AGAIN
+            await channel.basic_reject(message.tag, requeue=requeue, wait=False)
+    if done:
+        await channel.basic_ack(done, multiple=True, wait=False)
 
 
-def described(message: AbstractIncomingMessage, reason: str) -> Quarantined:
+def described(message: Incoming, reason: str) -> Quarantined:
     """What the log keeps of a message in quarantine."""
     return Quarantined(
         entries.digest(message.body),
         reason,
-        message.user_id,
-        message.routing_key or "",
-        message.type,
-        message.message_id,
+        message.user or None,
+        message.routing_key,
+        message.type or None,
+        message.message_id or None,
         len(message.body),
     )
-
-
-def _pass_on(task: "asyncio.Future[None]", done: "asyncio.Future[None]") -> None:
-    if done.done():
-        return
-    if task.cancelled():
-        done.set_exception(Unconfirmed("the connection ended"))
-    elif (error := task.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(None)
-    if not done.cancelled():
-        done.exception()  # whoever waited may be gone; then nobody asks
-
-
-_HANDLERS: dict[str, Callable[[Service, str, bytes], Awaitable[Recorded]]] = {
-    amqp.MESSAGE: submissions.message,
-    amqp.RECEIPT: submissions.receipt,
-}

@@ -12,13 +12,14 @@ from aiohttp_sse import EventSourceResponse, sse_response
 from msgspec import Meta
 
 from hub.delivery.wakeup import heard
-from hub.doors import submissions
+from hub.doors import submissions, tracing
 from hub.doors.problems import problem
 from hub.doors.service import Asked, Service, answer, query
+from hub.doors.submissions import Submitted
 from hub.intake import membership
 from hub.intake.recorder import Recorded
 from hub.ledger.queries import InboxItem
-from schemas import jsontext
+from schemas import amqp, jsontext
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.directory import Key
 from schemas.encoding import b64url, format_time
@@ -54,8 +55,7 @@ async def join(hub: Service, asked: Asked) -> web.Response:
 async def submit(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/messages``: accepted after the commit, or refused with a recorded reason."""
     raw = await _envelope(asked.request)
-    recorded = await submissions.message(hub, asked.principal.name, raw, asked.token)
-    return await _recorded(hub, recorded)
+    return await _recorded(hub, await submissions.record(hub, _submitted(asked, amqp.MESSAGE, raw)))
 
 
 async def _envelope(request: web.Request) -> bytes:
@@ -192,8 +192,11 @@ async def _send(response: EventSourceResponse, item: InboxItem) -> None:
 async def send_receipt(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/receipts``: a signed delivery receipt is recorded and reaches the sender."""
     raw = await asked.request.read()
-    recorded = await submissions.receipt(hub, asked.principal.name, raw, asked.token)
-    return await _recorded(hub, recorded)
+    return await _recorded(hub, await submissions.record(hub, _submitted(asked, amqp.RECEIPT, raw)))
+
+
+def _submitted(asked: Asked, kind: str, raw: bytes) -> Submitted:
+    return Submitted(kind, asked.principal.name, raw, tracing.named(), asked.token)
 
 
 async def read_receipts(hub: Service, asked: Asked) -> web.Response:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from hub.delivery.broker import Unconfirmed
 from hub.delivery.quarantine import Quarantine
-from hub.doors.amqp import AmqpDoor, described
+from hub.doors.amqp import AmqpDoor, described, incoming
 from hub.doors.answers import QuarantinedMessage
 from hub.doors.service import Asked, Service, answer, body
 from hub.intake import membership, quarantine
@@ -42,7 +42,9 @@ async def show(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/quarantine/{digest}``: one with its body; that it was read is recorded."""
     async with _of(hub).opened() as messages:
         copies = _chosen(messages, asked)
-    entry = quarantine.draft(quarantine.BODY_READ, asked.principal.name, described(copies[0], ""))
+    entry = quarantine.draft(
+        quarantine.BODY_READ, asked.principal.name, described(incoming(copies[0]), "")
+    )
     await hub.change(membership.append(entry))
     shown = msgspec.to_builtins(_held(copies, await _known(hub)))
     return answer({**shown, "body": b64url(copies[0].body)})
@@ -80,7 +82,7 @@ def _of(hub: Service) -> Quarantine:
 
 async def _take_in(door: AmqpDoor, message: AbstractIncomingMessage) -> None:
     try:
-        await door.handle(message)
+        await door.handle(incoming(message))
     except Refused as refusal:
         if refusal.row.retryable:
             raise
@@ -97,7 +99,7 @@ async def _leave(
     reason: str,
 ) -> web.Response:
     """Record first: what is gone without a record would be lost unseen."""
-    entry = quarantine.draft(kind, asked.principal.name, described(copies[0], reason))
+    entry = quarantine.draft(kind, asked.principal.name, described(incoming(copies[0]), reason))
     outcome = await hub.change(membership.append(entry))
     for message in copies:
         await message.ack()
@@ -141,7 +143,7 @@ async def _known(hub: Service) -> dict[str, tuple[str, str]]:
 def _held(
     copies: Sequence[AbstractIncomingMessage], known: dict[str, tuple[str, str]]
 ) -> QuarantinedMessage:
-    message = described(copies[0], "")
+    message = described(incoming(copies[0]), "")
     time, reason = known.get(message.digest, (None, None))
     return QuarantinedMessage(
         message.digest,

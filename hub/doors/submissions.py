@@ -3,68 +3,134 @@
 Each leaves one line in the log of the program, with the message's id and its trace.
 """
 
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 import structlog
 
-from hub.doors import tracing
 from hub.doors.service import Service
 from hub.intake import admission
-from hub.intake.batch import Token
+from hub.intake.batch import Job, Token
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
-from hub.intake.recorder import Recorded
+from hub.intake.recorder import Recorded, Results
 from hub.intake.submission import Submission
+from schemas import amqp, trace
 from schemas.refusal import Refused
 
 log = structlog.get_logger("hub.submission")
 
 
-async def message(hub: Service, code: str, raw: bytes, token: Token | None = None) -> Recorded:
-    """Have an envelope of an authenticated participant accepted, or its refusal recorded.
+class Submitted(msgspec.Struct, frozen=True):
+    """The bytes that an authenticated participant handed in.
+
+    ``type`` is one of ``amqp.MESSAGE`` and ``amqp.RECEIPT``; ``trace`` is what the sender named.
+    """
+
+    type: str
+    code: str
+    raw: bytes
+    trace: str | None = None
+    token: Token | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What was handed in, as a job or as a refusal that is not recorded; since when we have it."""
+
+    submitted: Submitted
+    job: Job | Refused
+    message_id: str | None
+    began: float
+
+
+async def open_all(hub: Service, submitted: Sequence[Submitted]) -> Sequence[Opened]:
+    """Parse and verify, off the event loop."""
+    began = time.perf_counter()
+    return await hub.offload.run(lambda: [_OPEN[one.type](hub, one, began) for one in submitted])
+
+
+def refuse(submitted: Submitted, refusal: Refused) -> Opened:
+    """Something that is refused without being opened or recorded."""
+    return Opened(submitted, refusal, None, time.perf_counter())
+
+
+async def record_all(hub: Service, opened: Sequence[Opened]) -> Results:
+    """Have all accepted in one commit, or their refusals recorded.
+
+    What was refused without a record gives its refusal, which says whether to try again.
+    """
+    jobs = [one.job for one in opened if not isinstance(one.job, Refused)]
+    recorded = iter(await hub.recorder.record_all(jobs) if jobs else ())
+    results = [one.job if isinstance(one.job, Refused) else next(recorded) for one in opened]
+    now = time.perf_counter()
+    for one, result in zip(opened, results, strict=True):
+        hub.metrics.submitted(one.submitted.type, result, now - one.began)
+        if not isinstance(result, Refused):
+            _tell(one, result)
+    return results
+
+
+async def record(hub: Service, submitted: Submitted) -> Recorded:
+    """Have one accepted, or its refusal recorded.
 
     Raises:
         Refused: nothing was recorded; it says whether to try again.
     """
-    return await hub.metrics.submission(_message(hub, code, raw, token))
+    result = (await record_all(hub, await open_all(hub, [submitted])))[0]
+    if isinstance(result, Refused):
+        raise result
+    return result
 
 
-async def receipt(hub: Service, code: str, raw: bytes, token: Token | None = None) -> Recorded:
-    """Have a delivery receipt of an authenticated participant recorded.
-
-    Raises:
-        Refused: nothing was recorded; it says whether to try again.
-    """
-    return await hub.metrics.receipt(_receipt(hub, code, raw, token))
-
-
-async def _message(hub: Service, code: str, raw: bytes, token: Token | None) -> Recorded:
-    opened = await hub.offload.run(lambda: _open(hub, raw))
-    limit = hub.settings.quota.messages_per_hour
-    job = Submission(raw, opened, code, token, hub.meter, limit)
-    with tracing.message(None if isinstance(opened, Refused) else opened.message.id):
-        recorded = await hub.recorder.record(job)
-        _tell("message", code, recorded)
-    return recorded
-
-
-def _open(hub: Service, raw: bytes) -> admission.Opened | Refused:
-    """Open an envelope; a refusal is a value here, since it is recorded like an acceptance."""
+def _open_message(hub: Service, submitted: Submitted, began: float) -> Opened:
     with hub.metrics.opening():
         try:
-            return admission.open_envelope(raw, hub.recorder.state.directory)
+            opened = admission.open_envelope(submitted.raw, hub.recorder.state.directory)
         except Refused as refusal:
-            return refusal
+            found: admission.Opened | Refused = refusal  # it is recorded like an acceptance
+            message_id = None
+        else:
+            found, message_id = opened, opened.message.id
+    limit = hub.settings.quota.messages_per_hour
+    job = Submission(submitted.raw, found, submitted.code, submitted.token, hub.meter, limit)
+    return Opened(submitted, job, message_id, began)
 
 
-async def _receipt(hub: Service, code: str, raw: bytes, token: Token | None) -> Recorded:
-    directory = hub.recorder.state.directory
-    opened = await hub.offload.run(lambda: OpenedReceipt(raw, directory))
-    recorded = await hub.recorder.record(ReceiptSubmission(opened, code, token))
-    _tell("receipt", code, recorded)
-    return recorded
+def _open_receipt(hub: Service, submitted: Submitted, began: float) -> Opened:
+    try:
+        opened = OpenedReceipt(submitted.raw, hub.recorder.state.directory)
+    except Refused as refusal:
+        return Opened(submitted, refusal, None, began)
+    job = ReceiptSubmission(opened, submitted.code, submitted.token)
+    return Opened(submitted, job, None, began)
 
 
-def _tell(what: str, code: str, recorded: Recorded) -> None:
+_OPEN: Mapping[str, Callable[[Service, Submitted, float], Opened]] = {
+    amqp.MESSAGE: _open_message,
+    amqp.RECEIPT: _open_receipt,
+}
+
+
+TYPES = frozenset(_OPEN)
+"""What may be handed in."""
+
+
+def _tell(opened: Opened, recorded: Recorded) -> None:
     outcome = recorded.outcome
-    reason = {} if outcome.refused is None else {"reason": outcome.refused.code}
+    more: dict[str, str] = {}
+    named = opened.submitted.trace
+    if opened.message_id is not None:
+        more["message_id"] = opened.message_id
+        named = named or trace.of_message(opened.message_id)
+    if named is not None:
+        more["trace_id"] = named
+    if outcome.refused is not None:
+        more["reason"] = outcome.refused.code
     log.info(
-        "submission", what=what, outcome=outcome.name, member=code, entry=outcome.index, **reason
+        "submission",
+        what=opened.submitted.type,
+        outcome=outcome.name,
+        member=opened.submitted.code,
+        entry=outcome.index,
+        **more,
     )

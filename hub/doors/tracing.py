@@ -16,9 +16,7 @@ def request(traceparent: object) -> AbstractContextManager[None]:
     return nullcontext() if found is None else bound_contextvars(trace_id=found)
 
 
-def message(message_id: str | None) -> AbstractContextManager[None]:
-    """Log a message's id, and the trace that it makes by itself where its sender named none."""
-    if message_id is None:
-        return nullcontext()
-    named = get_contextvars().get("trace_id")
-    return bound_contextvars(message_id=message_id, trace_id=named or trace.of_message(message_id))
+def named() -> str | None:
+    """The trace that the sender of this request named."""
+    found = get_contextvars().get("trace_id")
+    return found if isinstance(found, str) else None

@@ -8,7 +8,8 @@ whole, every job is answered with a refusal to be tried again, and the state bef
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -25,6 +26,8 @@ MAX_BATCH = 256
 
 MAX_WAITING = 2_048
 """Jobs waiting for their turn; beyond it a door answers "busy" instead of taking more memory."""
+
+_STOPPING = "The hub is stopping; try again soon."
 
 log = structlog.get_logger("hub.recorder")
 
@@ -80,6 +83,9 @@ class Recorded:
         self.acceptance = acceptance
 
 
+Results: TypeAlias = "Sequence[Recorded | Refused]"
+
+
 class Recorder:
     """The one writer of the log in this process."""
 
@@ -109,15 +115,15 @@ class Recorder:
         self._clock = clock
         self._random_bytes = random_bytes
         self._on_commit = on_commit
-        self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Recorded]]] = asyncio.Queue(
-            MAX_WAITING
-        )
-        self._unanswered: dict[asyncio.Future[Recorded], float] = {}
+        self._groups: deque[_Group] = deque()
+        self._arrived = asyncio.Event()
+        self._waiting = 0
+        self._unanswered: dict[asyncio.Future[Results], float] = {}
 
     @property
     def waiting(self) -> int:
         """Jobs that wait for their turn."""
-        return self._queue.qsize()
+        return self._waiting
 
     def waited(self) -> float:
         """Seconds that the oldest request without an answer has waited."""
@@ -131,11 +137,23 @@ class Recorder:
         Raises:
             Refused: the job was refused without a record, or ``busy`` / ``storage``.
         """
-        future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((job, future))
-        except asyncio.QueueFull:
-            raise Refused("busy", "Too many requests are waiting; try again soon.") from None
+        result = (await self.record_all([job]))[0]
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    async def record_all(self, jobs: Sequence[Job]) -> "Results":
+        """Have jobs, at most ``MAX_BATCH``, decided and committed in one commit.
+
+        A job that was refused without a record gives its refusal: ``busy`` or ``storage``.
+        """
+        if self._waiting + len(jobs) > MAX_WAITING:
+            refusal = Refused("busy", "Too many requests are waiting; try again soon.")
+            return [refusal] * len(jobs)
+        future: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
+        self._waiting += len(jobs)
+        self._groups.append(_Group(jobs, future))
+        self._arrived.set()
         self._unanswered[future] = time.monotonic()
         try:
             return await future
@@ -144,22 +162,42 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit batches until cancelled; what waits then is refused as ``busy``."""
-        taken: list[tuple[Job, asyncio.Future[Recorded]]] = []
+        taken: list[_Group] = []
         try:
             while True:
-                taken = [await self._queue.get()]
-                while len(taken) < MAX_BATCH and not self._queue.empty():
-                    taken.append(self._queue.get_nowait())
+                taken = []
+                await self._arrived.wait()
+                taken = self._take()
                 await self._commit(taken)
         finally:
             # What was being committed may be in the log; sent again, it is a duplicate.
-            while not self._queue.empty():
-                taken.append(self._queue.get_nowait())
-            for _, future in taken:
-                _fail(future, Refused("busy", "The hub is stopping; try again soon."))
+            for group in (*taken, *self._groups):
+                group.answer([Refused("busy", _STOPPING)] * len(group.jobs))
+            self._groups.clear()
 
-    async def _commit(self, taken: list[tuple[Job, asyncio.Future[Recorded]]]) -> None:
-        jobs = [job for job, _ in taken]
+    def _take(self) -> "list[_Group]":
+        """The groups that have waited longest, as many as go into one commit."""
+        taken: list[_Group] = []
+        size = 0
+        while self._groups and (not taken or size + len(self._groups[0].jobs) <= MAX_BATCH):
+            taken.append(self._groups.popleft())
+            size += len(taken[-1].jobs)
+        self._waiting -= size
+        if not self._groups:
+            self._arrived.clear()
+        return taken
+
+    async def _commit(self, taken: Sequence["_Group"]) -> None:
+        jobs = [job for group in taken for job in group.jobs]
+        results = await self._record(jobs)
+        start = 0
+        for group in taken:
+            end = start + len(group.jobs)
+            group.answer(results[start:end])
+            start = end
+
+    async def _record(self, jobs: Sequence[Job]) -> "Results":
+        """Commit jobs together, or each by itself where one of them has a fault."""
         try:
             batch, outcomes, appended = await self._journal.transact(
                 lambda transaction: self._transact(transaction, jobs)
@@ -167,24 +205,24 @@ class Recorder:
         except Exception as error:
             # Rolled back: nothing of the batch is written, and nothing was promised. The loop
             # outlives any one batch.
-            if len(taken) > 1 and not isinstance(error, StorageError):
+            if len(jobs) > 1 and not isinstance(error, StorageError):
                 # A fault of ours about one job is not its neighbours'.
-                for one in taken:
-                    await self._commit([one])
-                return
+                return [result for job in jobs for result in await self._record([job])]
             self.failing = str(error)
-            for _, future in taken:
-                _fail(future, Refused("storage", "Nothing was stored; try again in a minute."))
             log.exception("store.failed", jobs=len(jobs))
-            return
+            refusal = Refused("storage", "Nothing was stored; try again in a minute.")
+            return [refusal] * len(jobs)
         self.failing = None
         if appended is not None:
             self.state = batch.state(appended.tree)
-        self._on_commit(batch.committed(appended.acceptances if appended else {}))
-        for (_, future), outcome in zip(taken, outcomes, strict=True):
-            self._answer(future, outcome, appended)
+        acceptances = appended.acceptances if appended is not None else {}
+        self._on_commit(batch.committed(acceptances))
+        return [
+            Recorded(outcome, None if outcome.index is None else acceptances.get(outcome.index))
+            for outcome in outcomes
+        ]
 
-    def _transact(self, transaction: Transaction, jobs: list[Job]) -> Transacted:
+    def _transact(self, transaction: Transaction, jobs: Sequence[Job]) -> Transacted:
         now = self._clock()
         if transaction.size() != self.state.tree.size:
             # Another hub on the same log has appended since our last commit.
@@ -204,14 +242,17 @@ class Recorder:
         transaction.write(batch, appended)
         return batch, outcomes, appended
 
-    def _answer(
-        self, future: asyncio.Future[Recorded], outcome: Outcome, appended: Appended | None
-    ) -> None:
-        acceptance = None
-        if appended is not None and outcome.index is not None:
-            acceptance = appended.acceptances.get(outcome.index)
-        if not future.done():
-            future.set_result(Recorded(outcome, acceptance))
+
+class _Group:
+    """Jobs of one caller, and what it waits for."""
+
+    def __init__(self, jobs: Sequence[Job], results: "asyncio.Future[Results]") -> None:
+        self.jobs = jobs
+        self._results = results
+
+    def answer(self, results: "Results") -> None:
+        if not self._results.done():  # whoever asked may have gone
+            self._results.set_result(results)
 
 
 def _decide(job: Job, batch: Batch) -> Outcome:
@@ -219,8 +260,3 @@ def _decide(job: Job, batch: Batch) -> Outcome:
         return job.decide(batch)
     except Refused as refusal:
         return Outcome(refused=refusal)
-
-
-def _fail(future: asyncio.Future[Recorded], refusal: Refused) -> None:
-    if not future.done():
-        future.set_exception(refusal)

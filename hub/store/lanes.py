@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from sqlalchemy import Connection, func, literal, select, text, union_all
 
+from hub.delivery.lanes import Owed
 from hub.store import tables
 from hub.store.database import Database
+from hub.store.queries import acceptances_of
+from schemas.acceptance import Acceptance
+from schemas.encoding import unb64url
+from schemas.entry import AcceptedPrivate
 
 _delivery = tables.deliveries
+_message = tables.messages
 _lane = tables.lanes
 
 
@@ -93,8 +100,61 @@ class StoredLanes:
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
+    async def owed(
+        self, code: str, after: int, limit: int, codes: Sequence[str], now: str
+    ) -> Sequence[Owed]:
+        """The messages at the next positions of a recipient, and where these recipients have them.
+
+        See ``hub.delivery.publisher.LaneStore.owed``.
+        """
+        # Positions have no gaps: with both ends given, no plan reads the whole backlog for a page.
+        next_ones = (
+            select(_message.c.id, _message.c.idx, _message.c.expires, _message.c.envelope)
+            .join(_delivery, _delivery.c.message_id == _message.c.id)
+            .where(
+                _delivery.c.recipient == code,
+                _delivery.c.position > after,
+                _delivery.c.position <= after + limit,
+            )
+            .order_by(_delivery.c.position)
+        )
+
+        def work(connection: Connection) -> list[Owed]:
+            rows = connection.execute(next_ones).all()
+            acceptances = acceptances_of(connection, [row.idx for row in rows])
+            late = [row.id for row in rows if row.expires is not None and row.expires <= now]
+            expired = _expired(connection, late)
+            return [
+                Owed(
+                    acceptances[row.idx],
+                    row.envelope,
+                    _positions(acceptances[row.idx], codes),
+                    expired.get(row.id, frozenset()),
+                )
+                for row in rows
+            ]
+
+        return await self._database.read(work)
+
     async def save_lanes(self, published: Mapping[str, int]) -> None:
         """Keep how far each inbox queue was filled."""
         rows = [{"recipient": code, "published": at} for code, at in published.items()]
         if rows:
             await self._database.write(lambda connection: connection.execute(_SAVE, rows))
+
+
+def _positions(accepted: Acceptance, codes: Sequence[str]) -> dict[str, int]:
+    """Where these recipients have a message, as its log entry says."""
+    private = msgspec.json.decode(unb64url(accepted.private), type=AcceptedPrivate)
+    return {code: private.recipients[code].position for code in codes if code in private.recipients}
+
+
+def _expired(connection: Connection, late: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Of messages past their time: who had sent no receipt by then."""
+    query = select(_delivery.c.message_id, _delivery.c.recipient).where(
+        _delivery.c.message_id.in_(late), _delivery.c.state.in_(("waiting", "expired"))
+    )
+    found: dict[str, frozenset[str]] = {}
+    for row in connection.execute(query) if late else ():
+        found[row.message_id] = found.get(row.message_id, frozenset()) | {row.recipient}
+    return found

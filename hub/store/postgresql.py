@@ -42,6 +42,8 @@ class PostgresqlDatabase:
             max_overflow=0,
             pool_pre_ping=True,
             isolation_level="REPEATABLE READ",
+            # A plan that was kept from when a table was small reads all of it when it has grown.
+            connect_args={"server_settings": {"plan_cache_mode": "force_custom_plan"}},
         )
 
     async def write(self, work: Callable[[Connection], T]) -> T:

@@ -82,7 +82,7 @@ class Queries:
             connection: Connection,
         ) -> tuple[Sequence[Row[*tuple[Any, ...]]], dict[int, Acceptance]]:
             rows = connection.execute(query).all()
-            return rows, _acceptances(connection, [row.idx for row in rows])
+            return rows, acceptances_of(connection, [row.idx for row in rows])
 
         rows, acceptances = await self._database.read(work)
         items = []
@@ -114,14 +114,14 @@ class Queries:
 
         def work(connection: Connection) -> list[tuple[int, Acceptance]]:
             indices = list(connection.execute(query).scalars())
-            acceptances = _acceptances(connection, indices)
+            acceptances = acceptances_of(connection, indices)
             return [(index, acceptances[index]) for index in indices]
 
         return await self._database.read(work)
 
     async def acceptance(self, index: int) -> Acceptance | None:
         """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
-        found = await self._database.read(lambda connection: _acceptances(connection, [index]))
+        found = await self._database.read(lambda connection: acceptances_of(connection, [index]))
         return found.get(index)
 
     async def message(self, message_id: str) -> MessageRow | None:
@@ -315,7 +315,7 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _acceptances(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:
+def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:
     """The acceptances of entries, each under the checkpoint of the commit that wrote it."""
     if not indices:
         return {}

@@ -552,14 +552,14 @@ def poisons(hub, mailbox, broker, monkeypatch):
             return b"poison"
 
     async def fault():
-        async def broken(*_):
+        def broken(*_):
             raise ZeroDivisionError
 
-        monkeypatch.setitem(door._HANDLERS, amqp.MESSAGE, broken)
-        kz = await mailbox("kz")
-        envelope = await kz.send()
-        await until_quarantined(hub, envelope)
-        monkeypatch.setitem(door._HANDLERS, amqp.MESSAGE, submissions.message)
+        with monkeypatch.context() as patch:
+            patch.setitem(submissions._OPEN, amqp.MESSAGE, broken)
+            kz = await mailbox("kz")
+            envelope = await kz.send()
+            await until_quarantined(hub, envelope)
         return envelope
 
     return locals()

@@ -14,6 +14,7 @@ from hub.intake.submission import CountedRefusals
 from hub.ledger.sequence import LogKey, Tree
 from hub.ledger.verify import Verdict
 from hub.metrics import Metrics
+from schemas import amqp
 from schemas.acceptance import Acceptance
 from schemas.directory import Directory, Participant
 from schemas.encoding import format_time
@@ -36,14 +37,6 @@ def samples(measured):
         for family in families
         for sample in family.samples
     }
-
-
-async def done(outcome):
-    return Recorded(outcome, None)
-
-
-async def refuse(code):
-    raise Refused(code, "No.")
 
 
 def test_everything_that_has_a_name_is_shown_and_so_is_the_process(measured):
@@ -72,24 +65,26 @@ def test_it_says_what_runs(measured):
     assert samples(measured)["nhri_hub_build_info", "hub.example/log", "1.2"] == 1
 
 
-async def test_submissions_are_counted_by_outcome_and_timed(measured):
-    await measured.submission(done(Outcome(1)))
-    await measured.submission(done(Outcome(1, new=False)))
-    await measured.submission(done(Outcome(2, refused=Refused("quota", "Later."))))
-    with pytest.raises(Refused):
-        await measured.submission(refuse("busy"))
+def test_submissions_are_counted_by_outcome_and_timed(measured):
+    for result in (
+        Recorded(Outcome(1), None),
+        Recorded(Outcome(1, new=False), None),
+        Recorded(Outcome(2, refused=Refused("quota", "Later.")), None),
+        Refused("busy", "Later."),
+    ):
+        measured.submitted(amqp.MESSAGE, result, 0.3)
     shown = samples(measured)
     assert shown["nhri_hub_submissions_total", "accepted", ""] == 1
     assert shown["nhri_hub_submissions_total", "duplicate", ""] == 1
     assert shown["nhri_hub_submissions_total", "refused", "quota"] == 1
     assert shown["nhri_hub_submissions_total", "refused", "busy"] == 1
     assert shown["nhri_hub_submission_seconds_count",] == 4
+    assert shown["nhri_hub_submission_seconds_sum",] == pytest.approx(1.2)
 
 
-async def test_receipts_are_counted_by_outcome(measured):
-    await measured.receipt(done(Outcome(1)))
-    with pytest.raises(Refused):
-        await measured.receipt(refuse("bad-receipt"))
+def test_receipts_are_counted_by_outcome(measured):
+    measured.submitted(amqp.RECEIPT, Recorded(Outcome(1), None), 0.3)
+    measured.submitted(amqp.RECEIPT, Refused("bad-receipt", "No."), 0.3)
     shown = samples(measured)
     assert shown["nhri_hub_receipts_total", "accepted", ""] == 1
     assert shown["nhri_hub_receipts_total", "refused", "bad-receipt"] == 1
