@@ -13,6 +13,7 @@ import click
 from hub.cli.command import examples
 from hub.cli.outcome import NotSo
 from hub.demo import corpus
+from hub.demo.broker import RABBITMQ
 from hub.demo.corpus import CorpusError, Record
 from hub.demo.folder import Folder, FolderError
 from hub.demo.processes import ProcessError
@@ -40,7 +41,12 @@ INTERRUPTED = 130
     type=click.IntRange(1, 65535),
     help="Port of the hub on 127.0.0.1.  [default: 8080, or that of the demo in DIR]",
 )
-@click.option("--broker", metavar="NAME", help="Link over a message broker instead of HTTP.")
+@click.option(
+    "--broker",
+    type=click.Choice([RABBITMQ]),
+    help="Run over RabbitMQ and PostgreSQL, started for the demo alone, instead of HTTP and SQLite."
+    "  [default: as the demo in DIR]",
+)
 @click.option(
     "--records",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -64,14 +70,13 @@ def demo(
     "demo: accepted=A refused=F deliveries=D/D receipts=R/R log=N verified"; with any shortfall the
     last word is missing, the exit code is 1, and a sentence says what fell short.
     """
-    if broker is not None:
-        raise click.UsageError(f"--broker {broker} is not supported: the demo links over HTTP.")
     with contextlib.ExitStack() as stack:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="nhri-", ignore_cleanup_errors=True)
             folder = Path(stack.enter_context(temporary))
         try:
-            work = _prepared(Folder(folder.resolve()), port, _read(records), once=once)
+            home = Folder(folder.resolve())
+            work = _prepared(home, port, broker, _read(records), once=once)
             context.exit(asyncio.run(_until_signal(work)))
         except (CorpusError, FolderError, ProcessError) as error:
             raise NotSo(str(error)) from None
@@ -87,12 +92,18 @@ def _read(path: Path) -> tuple[Record, ...]:
 
 
 def _prepared(
-    folder: Folder, port: int | None, records: tuple[Record, ...], *, once: bool
+    folder: Folder,
+    port: int | None,
+    broker: str | None,
+    records: tuple[Record, ...],
+    *,
+    once: bool,
 ) -> Coroutine[None, None, int]:
     """The demo, ready to run: the port is free, and the folder empty or a demo's.
 
     Raises:
-        FolderError: it is neither; or the demo in it has another port than the one asked for.
+        FolderError: it is neither; or the demo in it has another port than the one asked for, or no
+            broker.
         NotSo: the port is in use.
     """
     settled = folder.port() if folder.hub.exists() else None
@@ -103,7 +114,7 @@ def _prepared(
         )
     chosen = port or settled or PORT
     _check_free(chosen)
-    go_on = folder.prepare()
+    go_on = folder.prepare(broker=broker is not None)
     return Demo(folder, chosen, records).run(go_on=go_on, once=once)
 
 

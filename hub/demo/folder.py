@@ -35,6 +35,11 @@ class Folder(msgspec.Struct, frozen=True):
         """A connector's settings."""
         return self.path / "connectors" / f"{code}.toml"
 
+    @property
+    def servers(self) -> Path:
+        """What PostgreSQL and RabbitMQ keep; it is there where the demo runs over them."""
+        return self.path / "servers"
+
     def token(self, account: str) -> Path:
         """The token of an operator or auditor."""
         return self.path / "tokens" / account
@@ -55,13 +60,22 @@ class Folder(msgspec.Struct, frozen=True):
         """The ids of the answers that one member put in its outbox, a line for each time."""
         return self.path / "messages" / code / "answered"
 
-    def prepare(self) -> bool:
+    def prepare(self, *, broker: bool) -> bool:
         """Make the folder ready; True when it holds a demo to go on with.
 
+        Args:
+            broker: whether a new demo runs over RabbitMQ and PostgreSQL.
+
         Raises:
-            FolderError: it holds something else, or a demo that was broken off while joining.
+            FolderError: it holds something else, a demo that was broken off before all had joined,
+                or one without the broker that is asked for.
         """
         if self.hub.exists():
+            if broker and not self.servers.exists():
+                raise FolderError(
+                    f"The demo in {self.path} runs without a broker; leave BROKER out, or choose "
+                    "another folder: DIR=path make demo BROKER=rabbitmq."
+                )
             missing = [code for code in PARTICIPANTS if not self.connector(code).exists()]
             if missing:
                 raise FolderError(
@@ -78,6 +92,8 @@ class Folder(msgspec.Struct, frozen=True):
                 )
             for folder in ("bundles", "connectors", "logs"):
                 (self.path / folder).mkdir()
+            if broker:
+                self.servers.mkdir()
             for code in PARTICIPANTS:
                 (self.path / "messages" / code).mkdir(parents=True)
             (self.path / "tokens").mkdir(mode=0o700)

@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from hub.demo import corpus, operator
+from hub.demo import broker, corpus, operator
+from hub.demo.broker import Addresses
 from hub.demo.corpus import MEMBERS, PARTICIPANTS, Record
 from hub.demo.folder import Folder
 from hub.demo.operator import Operator
@@ -91,6 +92,7 @@ class Demo:
         self._traffic = Traffic(self._show.mail, self._show.counters)
         self._notices: dict[str, Record] = {}
         self._hub_ready = asyncio.Event()
+        self._addresses: Addresses | None = None
         self._processes = Processes(folder.logs, self._hear)
 
     def _hear(self, name: str, line: bytes) -> None:
@@ -109,7 +111,17 @@ class Demo:
         Raises:
             ProcessError: a program of the demo failed.
         """
-        async with self._processes:
+        self._show.title(f"The hub is at {self._url}, all files in {self._folder.path}")
+        async with contextlib.AsyncExitStack() as servers, self._processes:
+            if go_on:
+                self._show.say("  This folder holds a demo already: it goes on where it stopped.")
+            else:
+                name = ("--name", "localhost", "--port", self._port)
+                await self._processes.run("nhri-hub", "init", self._folder.path, *name)
+            if self._folder.servers.exists():
+                self._show.title("RabbitMQ and PostgreSQL start, for this demo alone")
+                running = broker.running(self._folder.servers, self._show.say)
+                self._addresses = await servers.enter_async_context(running)
             await self._processes.guard(self._begin(go_on=go_on))
             await self._processes.guard(self._exchange())
             verified = await self._processes.guard(self._verify())
@@ -122,15 +134,11 @@ class Demo:
     # --- Beginning ---
 
     async def _begin(self, *, go_on: bool) -> None:
-        self._show.title(f"The hub is at {self._url}, all files in {self._folder.path}")
         if go_on:
-            self._show.say("  This folder holds a demo already: it goes on where it stopped.")
             self._remember()
             await self._start_hub()
             await together(*(self._start_connector(code) for code in PARTICIPANTS))
         else:
-            name = ("--name", "localhost", "--port", self._port)
-            await self._processes.run("nhri-hub", "init", self._folder.path, *name)
             await self._start_hub()
             async with operator.at(self._folder.hub) as at_hub:
                 await self._let_in(at_hub)
@@ -163,11 +171,15 @@ class Demo:
         await self._start_connector(code)
 
     async def _start_hub(self) -> None:
+        if self._addresses is not None:
+            self._addresses.tell_hub(self._folder.hub)
         await self._processes.start(HUB, "nhri-hub", "serve", "--config", self._folder.hub)
         await self._hub_ready.wait()
 
     async def _start_connector(self, code: str) -> None:
         config = self._folder.connector(code)
+        if self._addresses is not None:
+            self._addresses.tell_connector(code, config)
         await self._processes.start(code, "nhri-connector", "run", "--config", config)
 
     # --- Exchanging ---

@@ -67,15 +67,15 @@ def up_to_last_line(demo):
 
 
 def processes_of(folder):
-    """The command lines of all processes that name a folder."""
+    """The command lines of all processes that name a folder there or in their environment."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = file.read_bytes().replace(b"\0", b" ").decode()
+            words, environment = ((process / of).read_bytes() for of in ("cmdline", "environ"))
         except OSError:
-            continue  # it has just ended
-        if f"{folder}/" in words:
-            found.append(words)
+            continue  # it has just ended, or is somebody else's
+        if f"{folder}/".encode() in words + environment:
+            found.append(words.replace(b"\0", b" ").decode())
     return found
 
 
@@ -247,8 +247,19 @@ def test_a_file_that_holds_no_records_is_named_with_its_line(tmp_path):
     assert f"{records}: Line 2 is not a record" in errors
 
 
-def test_a_broker_is_refused_as_long_as_there_is_none():
-    status, _, errors = run("--once", "--broker", "rabbitmq")
+def test_a_broker_that_there_is_none_of_is_one_clear_sentence():
+    status, lines, errors = run("--once", "--broker", "kafka")
 
-    assert status == 2
-    assert "not supported" in errors
+    assert (status, lines) == (2, [])
+    assert errors.endswith("Error: Invalid value for '--broker': 'kafka' is not 'rabbitmq'.\n")
+
+
+def test_a_demo_without_a_broker_does_not_get_one_later(tmp_path):
+    before = f"[http]\nport = {free_port()}\n"
+    (tmp_path / "hub.toml").write_text(before)
+
+    status, lines, errors = run("--once", "--broker", "rabbitmq", "--dir", tmp_path)
+
+    assert (status, lines) == (1, [])
+    assert f"The demo in {tmp_path} runs without a broker; leave BROKER out" in errors
+    assert (tmp_path / "hub.toml").read_text() == before
