@@ -1,67 +1,48 @@
-"""``python -m tests.bench``: measure, print a table, write ``build/bench.json``."""
+"""``python -m tests.bench``: measure, print tables, write ``build/bench.json``.
 
-import asyncio
+``--tiny`` measures as little as shows that everything can be measured: its figures mean nothing.
+"""
+
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
+import uvloop
 from rich.console import Console
-from rich.table import Table
 
-from tests.bench import broker, http_sqlite
-from tests.bench.broker import BrokerFigures
-from tests.bench.http_sqlite import HttpFigures
+from tests.bench import broker, exchange, http_sqlite, latency, memory, results
+from tests.bench.results import Results
+from tests.bench.scale import TINY, WHOLE, Scale
 
-RESULTS = Path("build/bench.json")
-
-
-class Results(msgspec.Struct, frozen=True):
-    """Everything that was measured in one run."""
-
-    machine: str
-    http_sqlite: HttpFigures
-    broker: BrokerFigures
+FILE = Path("build/bench.json")
 
 
-async def measure(console: Console) -> Results:
-    with tempfile.TemporaryDirectory(prefix="nhri-bench-") as folder:
-        console.print("HTTP and SQLite against a bare POST ...")
-        http = await http_sqlite.measure(Path(folder) / "http")
+async def measure(console: Console, folder: Path, scale: Scale) -> Results:
+    """Everything, one after the other, so that nothing disturbs what is measured."""
+    console.print("HTTP and SQLite against a bare POST ...")
+    http = await http_sqlite.measure(folder / "http", scale)
+    async with exchange.prepared(folder / "broker") as servers:
         console.print("RabbitMQ and PostgreSQL against bare relays ...")
-        relayed = await broker.measure(Path(folder) / "broker")
+        rates = await broker.measure(servers, scale)
+        console.print("Latency against two bare hops ...")
+        latencies = await latency.measure(servers, scale, rates.hub / 2)
+        console.print("Memory ...")
+        weighed = await memory.measure(servers, scale)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return Results(machine, http, relayed)
+    return Results(machine, http, rates, latencies, weighed)
 
 
 def main() -> None:
     console = Console()
-    results = asyncio.run(measure(console))
-    console.print(_table(results))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    console.print(f"written to {RESULTS}")
-
-
-def _table(results: Results) -> Table:
-    table = Table("", "messages/s", "p50 ms", "p99 ms", title=results.machine)
-    http = results.http_sqlite
-    for name, figures in (("bare POST", http.bare), ("hub, HTTP + SQLite", http.hub)):
-        table.add_row(
-            name, f"{figures.per_second:.0f}", f"{figures.p50_ms:.1f}", f"{figures.p99_ms:.1f}"
-        )
-    table.add_row("ratio", f"{http.ratio:.3f}", "", "")
-    table.add_row("hub resident", f"{http.hub_resident_mb:.0f} MB", "", "")
-    relayed = results.broker
-    for name, rate in (
-        ("(a) bare relay, a publish a recipient", relayed.relay_each),
-        ("(b) bare relay, one publish", relayed.relay_once),
-        ("(c) hub, RabbitMQ + PostgreSQL", relayed.hub),
-    ):
-        table.add_row(name, f"{rate:.0f}", "", "")
-    table.add_row("ratio (c) / (a)", f"{relayed.hub / relayed.relay_each:.2f}", "", "")
-    return table
+    scale = TINY if "--tiny" in sys.argv[1:] else WHOLE
+    with tempfile.TemporaryDirectory(prefix="nhri-bench-") as folder:
+        found = uvloop.run(measure(console, Path(folder), scale))
+    console.print(*results.tables(found))
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_bytes(results.encode(found))
+    console.print(f"written to {FILE}")
 
 
 if __name__ == "__main__":

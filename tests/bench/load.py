@@ -1,10 +1,11 @@
 """Load: signed messages of six members, posted over many connections, and what it took."""
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -33,31 +34,52 @@ class Figures(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
+class Operator:
+    """Whoever speaks to a hub through its socket."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    async def invite(self, code: str) -> str:
+        """The secret of an invitation to a new member."""
+        invite = {"code": code, "role": "member", "names": {"en": code}}
+        async with self._http.post("http://hub/v1/members", json=invite) as response:
+            return str((await response.json())["invitation"])
+
+    async def approve(self, code: str, fingerprint: str) -> None:
+        """Let a member in whose fingerprint is this."""
+        url, approval = f"http://hub/v1/members/{code}/approve", {"fingerprint": fingerprint}
+        async with self._http.post(url, json=approval) as response:
+            response.raise_for_status()
+
+
+@contextlib.asynccontextmanager
+async def operator(settings: Settings) -> AsyncIterator[Operator]:
+    """An operator of a hub that runs."""
+    local = aiohttp.UnixConnector(str(settings.socket))
+    async with aiohttp.ClientSession(connector=local) as http:
+        yield Operator(http)
+
+
 async def join_members(settings: Settings) -> KeyRing:
     """Invite, join and approve the six members; gives their signing keys."""
-    local = aiohttp.UnixConnector(str(settings.socket))
-    async with aiohttp.ClientSession(connector=local) as operator, aiohttp.ClientSession() as http:
-        return {code: await _join(operator, http, settings.url, code) for code in MEMBERS}
+    async with operator(settings) as local, aiohttp.ClientSession() as http:
+        return {code: await _join(local, http, settings.url, code) for code in MEMBERS}
 
 
 async def _join(
-    operator: aiohttp.ClientSession, http: aiohttp.ClientSession, url: str, code: str
+    local: Operator, http: aiohttp.ClientSession, url: str, code: str
 ) -> Ed25519PrivateKey:
     private = Ed25519PrivateKey.generate()
-    invite = {"code": code, "role": "member", "names": {"en": code}}
-    async with operator.post("http://hub/v1/members", json=invite) as response:
-        bundle = await response.json()
     keys = Keys(
         signature.jwk(private.public_key().public_bytes_raw()),
         signature.jwk(Ed25519PrivateKey.generate().public_key().public_bytes_raw()),
         signature.jwk(X25519PrivateKey.generate().public_key().public_bytes_raw(), "X25519"),
     )
-    joining = Join(code, bundle["invitation"], keys, format_time(datetime.now(UTC)))
+    joining = Join(code, await local.invite(code), keys, format_time(datetime.now(UTC)))
     async with http.post(f"{url}/v1/join", data=statement.sign(joining, private)) as response:
         asked = await response.json()
-    approval = {"fingerprint": asked["fingerprint"]}
-    async with operator.post(f"http://hub/v1/members/{code}/approve", json=approval) as response:
-        response.raise_for_status()
+    await local.approve(code, asked["fingerprint"])
     return private
 
 
@@ -118,10 +140,11 @@ async def post_all(url: str, requests: Iterable[tuple[bytes, str]]) -> Figures:
         started = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
         taken = time.perf_counter() - started
-    latencies.sort()
-    count = len(latencies)
-    return Figures(
-        count / taken,
-        1e3 * latencies[count // 2],
-        1e3 * latencies[min(count - 1, count * 99 // 100)],
-    )
+    return Figures(len(latencies) / taken, *percentiles_ms(latencies))
+
+
+def percentiles_ms(latencies: Iterable[float]) -> tuple[float, float]:
+    """The 50th and the 99th of a hundred, in milliseconds, of latencies in seconds."""
+    ranked = sorted(latencies)
+    count = len(ranked)
+    return 1e3 * ranked[count // 2], 1e3 * ranked[min(count - 1, count * 99 // 100)]
