@@ -34,7 +34,8 @@ def new(folder: Path, database: str = "", broker: str = "", outstanding: int = 1
 
 def starting(settings: Settings) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """The hub's process, which is not waited for."""
-    return process("-c", _SERVE, "serve", "--config", f"{settings.folder}/hub.toml")
+    config = f"{settings.folder}/hub.toml"
+    return process("-c", _SERVE, "serve", "--config", config, quiet=True)
 
 
 @contextlib.asynccontextmanager

@@ -66,7 +66,8 @@ async def connector(exchange: Exchange, hub: Hub, count: int) -> Weight:
     async with hubs.serving(hub.settings):
         path = await join(exchange, hub)
     await exchange.fill(hub, count)
-    async with hubs.serving(hub.settings), process("-c", _CONNECT, str(path)) as daemon:
+    connecting = process("-c", _CONNECT, str(path), quiet=True)
+    async with hubs.serving(hub.settings), connecting as daemon:
         await receipted(hub, count)
         weight = weighed(daemon.pid)
     await exchange.empty()

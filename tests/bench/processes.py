@@ -11,15 +11,17 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.asynccontextmanager
-async def process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python process that is ended with the block."""
+async def process(
+    *arguments: str, quiet: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python process that is ended with the block; a quiet one logs to nowhere."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
         cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL if quiet else None,
     )
     try:
         yield started
