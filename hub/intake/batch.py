@@ -46,6 +46,16 @@ class Delivery(msgspec.Struct, frozen=True):
     receipt_index: int | None
 
 
+class Receipted(msgspec.Struct, frozen=True):
+    """What one receipt changes in deliveries of a receiver; ``index`` is the receipt's entry."""
+
+    receiver: str
+    state: str
+    index: int
+    time: str
+    reason: str
+
+
 class JoinRequest(msgspec.Struct, frozen=True):
     """An open invitation, and the request made with it, if any."""
 
@@ -157,6 +167,7 @@ class Batch:
         self.facts = loaded
         self.entries: list[Sequenced] = []
         self.rows: dict[str, list[dict[str, object]]] = {}
+        self.receipted: dict[Receipted, list[int]] = {}
         self.touched: set[str] = set()
         self.receipts: dict[str, int] = {}
         self._messages: list[tuple[int, bytes, Mapping[str, int]]] = []

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from hub.intake.batch import Batch, Delivery, Needs, Outcome, Token
+from hub.intake.batch import Batch, Delivery, Needs, Outcome, Receipted, Token
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import receipt, signature
@@ -122,15 +122,8 @@ class ReceiptSubmission:
         batch.touched.add(sender)
         for position, (delivery, reason) in changed.items():
             batch.note_receipt(self._identity, position)
-            batch.write(
-                "receipted",
-                receiver=self._identity,
-                at=position,
-                new_state=delivery.state,
-                index=index,
-                time=batch.time,
-                why=reason,
-            )
+            change = Receipted(self._identity, delivery.state, index, batch.time, reason)
+            batch.receipted.setdefault(change, []).append(position)
             batch.facts.deliveries[self._identity, position] = replace(
                 delivery, receipt_index=index
             )

@@ -14,7 +14,7 @@ from hub.store import tables
 from schemas import merkle, message, signature
 from schemas.joint_action import Answer
 
-_CHUNK = 900
+CHUNK = 900
 """Bound variables in one statement; SQLite's oldest limit is 999."""
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def _chunks(values: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(sorted(values))  # type: ignore[type-var]
-    while chunk := list(islice(iterator, _CHUNK)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield chunk
 
 

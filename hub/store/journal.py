@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
-from hub.intake.batch import Batch, Loaded, Needs, State
+from hub.intake.batch import Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Tree
 from hub.store import facts, tables
@@ -41,17 +41,6 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
         "delivery": insert(_delivery),
         "answer": insert(tables.answers),
         "receipt": insert(tables.receipts),
-        "receipted": update(_delivery)
-        .where(
-            _delivery.c.recipient == bindparam("receiver"),
-            _delivery.c.position == bindparam("at"),
-        )
-        .values(
-            state=bindparam("new_state"),
-            receipt_idx=bindparam("index"),
-            receipt_time=bindparam("time"),
-            reason=bindparam("why"),
-        ),
         "expired": update(_delivery)
         .where(
             _delivery.c.recipient == bindparam("receiver"),
@@ -146,6 +135,26 @@ class Transaction:
             rows = batch.rows.get(name)
             if rows:
                 self._connection.execute(statement, rows)
+        _write_receipted(self._connection, batch.receipted)
+
+
+def _write_receipted(connection: Connection, receipted: Mapping[Receipted, list[int]]) -> None:
+    """Update the deliveries that receipts are for: one statement for many positions."""
+    for change, positions in receipted.items():
+        for start in range(0, len(positions), facts.CHUNK):
+            connection.execute(
+                update(_delivery)
+                .where(
+                    _delivery.c.recipient == change.receiver,
+                    _delivery.c.position.in_(positions[start : start + facts.CHUNK]),
+                )
+                .values(
+                    state=change.state,
+                    receipt_idx=change.index,
+                    receipt_time=change.time,
+                    reason=change.reason,
+                )
+            )
 
 
 def _write_log(connection: Connection, appended: Appended) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 import aio_pika
 import msgspec
 import uvloop
-from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection, AbstractExchange
+from aiormq.abc import DeliveredMessage
 
 from schemas import amqp, merkle, receipt
 from schemas.acceptance import Delivery
@@ -66,7 +67,7 @@ class Receiver:
         self._code = code
         self._private = account.private
         self._goal = goal
-        self._came: list[AbstractIncomingMessage] = []
+        self._came: list[DeliveredMessage] = []
         self._bell = asyncio.Event()
         self._held: set[int] = set()
         self._owed: dict[str, list[Item]] = collections.defaultdict(list)
@@ -75,12 +76,13 @@ class Receiver:
 
     async def consume(self, connection: AbstractConnection) -> None:
         """Have the broker hand out the inbox."""
-        channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=PREFETCH)
-        queue = await channel.get_queue(amqp.inbox(self._code), ensure=False)
-        await queue.consume(self._note)
+        # On the channel below aio-pika's, which costs least: the machine is to work for the hub.
+        channel = await (await connection.channel(publisher_confirms=False)).get_underlay_channel()
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        await channel.basic_consume(amqp.inbox(self._code), self._note)
+        self._channel = channel
 
-    async def _note(self, message: AbstractIncomingMessage) -> None:
+    async def _note(self, message: DeliveredMessage) -> None:
         self._came.append(message)
         self._bell.set()
 
@@ -92,10 +94,11 @@ class Receiver:
             came, self._came = self._came, []
             for message in came:
                 self._read(message)
-            await came[-1].ack(multiple=True)
+            await self._channel.basic_ack(came[-1].delivery_tag or 0, multiple=True, wait=False)
 
-    def _read(self, message: AbstractIncomingMessage) -> None:
-        match message.type:
+    def _read(self, message: DeliveredMessage) -> None:
+        kind = message.header.properties.message_type
+        match kind:
             case amqp.DELIVERY:
                 self._hold(msgspec.json.decode(message.body, type=Delivery))
             case amqp.ACCEPTANCE:
@@ -105,7 +108,7 @@ class Receiver:
                     answer.set_result(None)
                 self._goal.note(answers=answered.count(None))
             case _:
-                raise RuntimeError(f"{self._code}: {message.type}: {message.body.decode()}")
+                raise RuntimeError(f"{self._code}: {kind}: {message.body.decode()}")
 
     def _hold(self, delivery: Delivery) -> None:
         raw = unb64url(delivery.entry)

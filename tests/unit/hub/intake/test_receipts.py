@@ -48,6 +48,11 @@ def refused(batch, *items, **options):
     return caught.value.code
 
 
+def changes(made):
+    """What a batch changes in deliveries: state, reason, positions."""
+    return [(each.state, each.reason, at) for each, at in made.receipted.items()]
+
+
 class TestAGoodReceipt:
     def test_becomes_an_entry_that_says_only_who_received_something(self):
         made = batch(deliveries=delivered("kz", "kz"))
@@ -68,10 +73,12 @@ class TestAGoodReceipt:
     def test_moves_each_delivery_that_it_names(self):
         made = batch(deliveries=delivered("kz", "kz"))
         submission(item(1, "read"), item(2, "refused", "too large here")).decide(made)
-        assert [(r["at"], r["new_state"], r["why"]) for r in made.rows["receipted"]] == [
-            (1, "read", ""),
-            (2, "refused", "too large here"),
-        ]
+        assert changes(made) == [("read", "", [1]), ("refused", "too large here", [2])]
+
+    def test_moves_deliveries_of_one_state_together(self):
+        made = batch(deliveries=delivered("kz", "kz", "kz"))
+        submission(item(1), item(2, "read"), item(3)).decide(made)
+        assert changes(made) == [("received", "", [1, 3]), ("read", "", [2])]
 
     def test_uses_the_token_it_came_with(self):
         made = batch(deliveries=delivered("kz"))
@@ -84,7 +91,7 @@ class TestTheStatesOfADelivery:
     def test_move_by_the_table(self, before, status):
         made = batch(deliveries=delivered("kz", state=before))
         assert submission(item(1, status)).decide(made).new
-        assert made.rows["receipted"][0]["new_state"] == STATES[before, status]
+        assert changes(made) == [(STATES[before, status], "", [1])]
 
     @pytest.mark.parametrize("status", ["received", "read", "refused"])
     def test_can_always_be_told_when_no_receipt_has_come_yet(self, status):
@@ -113,7 +120,7 @@ def test_the_same_receipt_twice_is_recorded_once_and_answered_with_the_first():
 def test_a_position_named_twice_ends_where_both_lead(said):
     made = batch(deliveries=delivered("kz"))
     submission(*(item(1, status) for status in said)).decide(made)
-    assert [row["new_state"] for row in made.rows["receipted"]] == ["read"]
+    assert changes(made) == [("read", "", [1])]
 
 
 class TestABadReceipt:
