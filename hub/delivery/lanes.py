@@ -23,8 +23,9 @@ MAX_OUTSTANDING = 1_000
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """A message to be fed: each recipient's position, and for whom it has expired."""
+    """A message to be fed: its log index, each recipient's position, for whom it has expired."""
 
+    index: int
     acceptance: Acceptance
     envelope: bytes
     positions: Mapping[str, int]
@@ -40,6 +41,7 @@ class Lane:
         self.last = last
         self.outstanding = outstanding
         self.parked = parked
+        self.reached = -1
         self._unconfirmed: set[int] = set()
 
     @property
@@ -52,9 +54,10 @@ class Lane:
         """The broker has everything up to this position."""
         return min(self._unconfirmed, default=self.published + 1) - 1
 
-    def advance(self, position: int) -> None:
-        """A position is being published."""
+    def advance(self, position: int, index: int) -> None:
+        """A position, with the message of this log index, is being published."""
         self.published = position
+        self.reached = index
         self.outstanding += 1
         self._unconfirmed.add(position)
 
@@ -88,14 +91,14 @@ class Lanes:
         """The lane of a recipient; one that was never seen has nothing in it."""
         return self._lanes.setdefault(code, Lane(0, 0, 0))
 
-    def take(self, positions: Mapping[str, int]) -> dict[str, int]:
-        """Note a new message, and give the recipients that may get it in the common publish."""
+    def take(self, index: int, positions: Mapping[str, int]) -> dict[str, int]:
+        """Note a message, and give the recipients that may get it in one common publish."""
         targets: dict[str, int] = {}
         for code, position in positions.items():
             lane = self[code]
             in_turn = lane.published == position - 1 and not lane.parked
             if in_turn and lane.outstanding < self._max_outstanding:
-                lane.advance(position)
+                lane.advance(position, index)
                 targets[code] = position
             lane.last = max(lane.last, position)
         return targets
@@ -130,8 +133,12 @@ class Lanes:
         return was_parked and not lane.parked
 
     def to_feed(self) -> list[str]:
-        """The recipients that are behind and have room."""
-        return [code for code, lane in self._behind() if self._has_room(lane)]
+        """The recipients that are behind and have room, the one least far in the log first.
+
+        Fed in this order they meet, and go on together.
+        """
+        ready = [(lane.reached, code) for code, lane in self._behind() if self._has_room(lane)]
+        return [code for _, code in sorted(ready)]
 
     def without_room(self) -> list[str]:
         """The recipients that are behind and wait for receipts."""

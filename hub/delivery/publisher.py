@@ -135,7 +135,7 @@ class Publisher:
             if self._waiting.qsize() >= MAX_WAITING:
                 self._lanes.note(message.positions)
                 continue
-            targets = self._lanes.take(message.positions)
+            targets = self._lanes.take(message.index, message.positions)
             if targets:
                 body = _body(message.acceptance, message.envelope)
                 self._waiting.put_nowait(_Waiting(_delivery(body, targets)))
@@ -279,7 +279,7 @@ class Publisher:
         fed = [
             outgoing
             for owed in page
-            for outgoing in _outgoing(owed, self._lanes.take(owed.positions))
+            for outgoing in _outgoing(owed, self._lanes.take(owed.index, owed.positions))
         ]
         if not fed:
             lane.last = lane.published

@@ -112,8 +112,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Fresh(msgspec.Struct, frozen=True):
-    """A message that was just recorded: its bytes, its acceptance, each recipient's position."""
+    """A message that was just recorded: its log index, bytes, acceptance, and who gets it where."""
 
+    index: int
     envelope: bytes
     acceptance: Acceptance
     positions: Mapping[str, int]
@@ -238,7 +239,7 @@ class Batch:
     def committed(self, acceptances: Mapping[int, Acceptance]) -> Committed:
         """What the commit of this batch brought."""
         fresh = [
-            Fresh(envelope, acceptances[index], positions)
+            Fresh(index, envelope, acceptances[index], positions)
             for index, envelope, positions in self._messages
         ]
         return Committed(frozenset(self.touched), fresh, self.receipts, len(self.entries))

@@ -126,6 +126,7 @@ class StoredLanes:
             expired = _expired(connection, late)
             return [
                 Owed(
+                    row.idx,
                     acceptances[row.idx],
                     row.envelope,
                     _positions(acceptances[row.idx], codes),

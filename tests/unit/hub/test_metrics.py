@@ -102,8 +102,8 @@ def test_opening_is_timed_also_when_it_fails(measured):
 def test_a_commit_tells_its_size_its_copies_and_its_receipts(measured):
     acceptance = Acceptance("", "", "", "")
     fresh = [
-        Fresh(b"", acceptance, {"kg": 1, "tj": 1}),
-        Fresh(b"", acceptance, {"kg": 2}),
+        Fresh(0, b"", acceptance, {"kg": 1, "tj": 1}),
+        Fresh(0, b"", acceptance, {"kg": 2}),
     ]
     measured.committed(Committed(frozenset(), fresh, {"uz": 7}, 5))
     measured.committed(Committed(frozenset(), [], {}, 0))

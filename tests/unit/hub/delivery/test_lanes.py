@@ -20,26 +20,26 @@ def test_the_bound_of_a_queue_is_the_agreed_one():
 class TestANewMessage:
     def test_goes_to_everybody_who_is_up_to_date(self):
         both = lanes(kz=(4, 4, 0), kg=(7, 7, 3))
-        assert both.take({"kz": 5, "kg": 8}) == {"kz": 5, "kg": 8}
+        assert both.take(0, {"kz": 5, "kg": 8}) == {"kz": 5, "kg": 8}
         assert both.to_feed() == []
         assert both.outstanding() == {"kz": 1, "kg": 4}
 
     def test_leaves_out_who_is_behind(self):
         both = lanes(kz=(3, 4, 0), kg=(7, 7, 0))
-        assert both.take({"kz": 5, "kg": 8}) == {"kg": 8}
+        assert both.take(0, {"kz": 5, "kg": 8}) == {"kg": 8}
         assert both.to_feed() == ["kz"]
         assert both["kz"].last == 5
 
     def test_leaves_out_who_is_full(self):
         full = lanes(kz=(10, 10, 10))
-        assert full.take({"kz": 11}) == {}
+        assert full.take(0, {"kz": 11}) == {}
         assert (full.to_feed(), full.without_room()) == ([], ["kz"])
 
     def test_leaves_out_whose_queue_was_never_seen(self):
-        assert lanes().take({"kz": 1}) == {}
+        assert lanes().take(0, {"kz": 1}) == {}
 
     def test_that_another_hub_recorded_before_it_makes_a_lane_fall_behind(self):
-        assert lanes(kz=(4, 4, 0)).take({"kz": 6}) == {}
+        assert lanes(kz=(4, 4, 0)).take(0, {"kz": 6}) == {}
 
 
 class TestAFullRecipient:
@@ -50,11 +50,21 @@ class TestAFullRecipient:
         full.settle({"kz": 1})
         assert full.to_feed() == ["kz"]
 
+    def test_is_fed_after_who_is_less_far_in_the_log(self):
+        three = lanes(kz=(1, 9, 0), kg=(1, 9, 0), tj=(1, 9, 0))
+        three["kz"].advance(2, 700)
+        three["kg"].advance(2, 300)
+        assert three.to_feed() == ["tj", "kg", "kz"]
+
+    def test_meets_others_at_the_same_place_and_goes_on_with_them(self):
+        three = lanes(kz=(3, 9, 0), kg=(5, 9, 0), tj=(2, 9, 0))
+        assert three.take(40, {"kz": 4, "kg": 6, "tj": 4}) == {"kz": 4, "kg": 6}
+
     def test_is_live_again_once_it_has_caught_up(self):
         one = lanes(kz=(9, 10, 0))
-        one["kz"].advance(10)
+        one["kz"].advance(10, 0)
         assert one.to_feed() == []
-        assert one.take({"kz": 11}) == {"kz": 11}
+        assert one.take(0, {"kz": 11}) == {"kz": 11}
 
     def test_never_owes_less_than_nothing(self):
         one = lanes(kz=(1, 1, 1))
@@ -65,8 +75,8 @@ class TestAFullRecipient:
 class TestAnUnconfirmedMessage:
     def test_is_not_saved_as_published(self):
         one = lanes(kz=(4, 4, 0))
-        one.take({"kz": 5})
-        one.take({"kz": 6})
+        one.take(0, {"kz": 5})
+        one.take(0, {"kz": 6})
         assert one.cursors() == {"kz": 4}
         one.confirm({"kz": 6})
         assert one.cursors() == {"kz": 4}
@@ -76,7 +86,7 @@ class TestAnUnconfirmedMessage:
     def test_that_is_given_back_is_fed_with_all_that_came_after_it(self):
         one = lanes(kz=(4, 4, 0))
         for position in (5, 6, 7):
-            one.take({"kz": position})
+            one.take(0, {"kz": position})
         one.confirm({"kz": 5})
         one.give_back({"kz": 6})
         assert (one["kz"].published, one.outstanding(), one.cursors()) == (5, {"kz": 1}, {"kz": 5})
@@ -84,7 +94,7 @@ class TestAnUnconfirmedMessage:
 
     def test_can_be_given_back_twice(self):
         one = lanes(kz=(4, 4, 0))
-        one.take({"kz": 5})
+        one.take(0, {"kz": 5})
         one.give_back({"kz": 5})
         one.give_back({"kz": 5})
         assert (one["kz"].published, one.outstanding()) == (4, {})
@@ -94,7 +104,7 @@ class TestAParkedLane:
     def test_is_one_that_is_full_while_nobody_takes_anything(self):
         one = lanes(kz=(10, 30, 0))
         assert one.survey("kz", waiting=10, consumers=0) is False
-        assert (one.to_feed(), one.take({"kz": 31})) == ([], {})
+        assert (one.to_feed(), one.take(0, {"kz": 31})) == ([], {})
 
     def test_is_freed_when_somebody_comes_or_the_queue_is_emptied(self):
         for waiting, consumers in ((10, 1), (9, 0)):
@@ -110,7 +120,7 @@ class TestAParkedLane:
 
     def test_of_a_new_participant_is_freed_when_its_queue_is_there(self):
         new = lanes()
-        new.take({"kz": 1})
+        new.take(0, {"kz": 1})
         assert new.survey("kz", waiting=0, consumers=0) is True
         assert new.to_feed() == ["kz"]
 
@@ -150,13 +160,13 @@ class OneRecipient(RuleBasedStateMachine):
     @rule()
     def a_message_comes(self):
         self.last += 1
-        self.flying += self.lanes.take({"kz": self.last}).values()
+        self.flying += self.lanes.take(0, {"kz": self.last}).values()
 
     @rule()
     def it_is_fed(self):
         if self.lanes.to_feed():
             lane = self.lanes["kz"]
-            lane.advance(lane.published + 1)
+            lane.advance(lane.published + 1, 0)
             self.flying.append(lane.published)
 
     @precondition(lambda self: self.flying)
