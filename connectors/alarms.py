@@ -193,6 +193,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "hub-refuses": Kind(
             Severity.WARNING, "The hub refuses to talk to this connector", _ASK_HUB
         ),
+        "certificate-ends": Kind(
+            Severity.WARNING,
+            "The client certificate for the broker ends and was not renewed",
+            "It is tried again every day. Otherwise put a new one where link.certificate says: "
+            "the hub's operators make it with `nhri-hub ca issue`.",
+        ),
     }
 )
 """Every kind of finding; its key is stable, for programs."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from connectors import keys
 from schemas.encoding import CODE_PATTERN
 from schemas.note import NoteError, Vkey
 
@@ -30,8 +31,8 @@ log = {log}  # the key that the hub's log is verified with
 # [link]  # where messages and receipts travel over RabbitMQ instead of over HTTP
 # amqp = "amqps://CODE@HOST/nhri"  # whole, with a password, in a file: NHRI_LINK_AMQP_FILE
 # ca = "authority.pem"  # whom to believe, where it is not one that this machine knows
-# certificate = "CODE.pem"  # instead of a password
-# key = "CODE-key.pem"
+# certificate = "CODE.pem"  # instead of a password; fetched from the hub, and renewed in time
+# key = "CODE-key.pem"  # only for a certificate of another authority, which nobody renews here
 
 [receipts]
 overdue_hours = 72  # when a recipient's receipt counts as overdue
@@ -69,7 +70,8 @@ class LinkConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The broker that messages travel over; without ``amqp`` everything goes over HTTP.
 
     The others are PEM files for its TLS, as absolute paths: whom to believe, where the machine's
-    own authorities are not meant, and a client certificate in place of a password.
+    own authorities are not meant, and a client certificate in place of a password, with its key.
+    By default that is the institution's own TLS key, which the hub's authority certifies.
     """
 
     amqp: Annotated[str, Meta(pattern=r"^(amqps?://[^\s/?#]+/[^\s?#]+)?$(?!\n)")] = ""
@@ -120,6 +122,11 @@ class Config(msgspec.Struct, frozen=True):
         return self.state / "keys"
 
     @property
+    def renews(self) -> bool:
+        """Whether the client certificate is for our own TLS key, so that the hub renews it."""
+        return self.link.key == str(self.keys / keys.TLS_FILE)
+
+    @property
     def outbox(self) -> Path:
         """The folder of signed messages that wait for the daemon."""
         return self.state / "outbox"
@@ -165,13 +172,15 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{path}: hub.log: {error}") from None
     folder = path.resolve().parent
     state = folder / (file.state or file.code)
-    link = _with_paths(file.link, folder)
+    link = _with_paths(file.link, folder, state)
     metrics = folder / file.metrics.file if file.metrics.file else None
     return Config(file.code, state, file.hub, file.receipts, link, metrics)
 
 
-def _with_paths(link: LinkConfig, folder: Path) -> LinkConfig:
+def _with_paths(link: LinkConfig, folder: Path, state: Path) -> LinkConfig:
     files = {name: getattr(link, name) for name in ("ca", "certificate", "key")}
+    if link.certificate and not link.key:
+        files["key"] = str(state / "keys" / keys.TLS_FILE)
     absolute = {name: str(folder / file) for name, file in files.items() if file}
     return msgspec.structs.replace(link, **absolute)
 

@@ -9,6 +9,7 @@ what a crash means.
 import asyncio
 import random
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,10 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from connectors import certificate, joined, keys, metrics, monitor, profile, sdnotify
 from connectors import config as configs
-from connectors import joined, keys, metrics, monitor, profile, sdnotify
 from connectors.alarms import Finding
+from connectors.certificate import CertificateError, Renewal
 from connectors.config import Config, ConfigError
 from connectors.events import Events
 from connectors.follower import Follower
@@ -46,7 +48,8 @@ class Pace(msgspec.Struct, frozen=True):
 
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
     something to give. ``idle``: between two such questions. ``log``: following the log. ``watch``:
-    looking for what is overdue. ``first`` and ``longest``: the bounds of the back-off.
+    looking for what is overdue. ``certificate``: looking when it ends. ``first`` and ``longest``:
+    the bounds of the back-off.
     """
 
     outbox: float = 0.5
@@ -54,6 +57,7 @@ class Pace(msgspec.Struct, frozen=True):
     idle: float = 0.5
     log: float = 30
     watch: float = 60
+    certificate: float = certificate.AGAIN.total_seconds()
     first: float = 1
     longest: float = 300
 
@@ -78,11 +82,13 @@ class Daemon:
         keyring: Keyring,
         pace: Pace,
         chance: Callable[[], float],
+        renewal: Renewal | None = None,
     ) -> None:
         self._parts = parts
         self._config = config
         self._pace = pace
         self._chance = chance
+        self._renewal = renewal
         self._owing = asyncio.Event()
         self._began = parts.clock()
         self._sender = Sender(parts, Outbox(config.outbox))
@@ -96,14 +102,17 @@ class Daemon:
         Being stopped within a step is a crash like any other: nothing is lost by it.
         """
         pace = self._pace
-        works = (
+        works = [
             self._work("outbox", self._sender.step, lambda: asyncio.sleep(pace.outbox)),
             self._work("inbox", self._receiver.step, lambda: asyncio.sleep(pace.idle)),
             self._work("answers", self._answers.step, self._until_owing),
             self._work("receipts", self._receipts.step, lambda: asyncio.sleep(pace.idle)),
             self._work("log", self._parts.follower.follow, lambda: asyncio.sleep(pace.log)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
-        )
+        ]
+        if self._renewal is not None:
+            renew = self._renewal.step
+            works.append(self._work("certificate", renew, lambda: asyncio.sleep(pace.certificate)))
         tasks = [asyncio.ensure_future(work) for work in works]
         stopped = asyncio.ensure_future(stop.wait())
         try:
@@ -230,13 +239,17 @@ async def run(
     keyring = keys.load(config.keys)
     store = Store.open_for(config.store, config.code, config.hub.log)
     try:
-        link = _link(config, keyring, events, clock, pace)
+        identity = Identity(config.code, keyring.sign, config.log_key.name)
+        http = HttpLink(config.hub.url, identity, clock)
+        tls = _tls(config, keyring) if config.link.amqp else None
+        link = _amqp_link(config, http, events, pace, tls) if tls else http
         try:
             known = own(config, keyring, store)
             follower = Follower(store, link, config.log_key, known, events, clock)
             parts = Parts(config.code, config.log_key, store, link, follower, events, clock)
             events.started(config.hub.url, encrypted=config.encrypted)
-            await Daemon(parts, config, keyring, pace, chance).run(stop)
+            renewal = _renewal(parts, http, config, keyring, tls)
+            await Daemon(parts, config, keyring, pace, chance, renewal).run(stop)
         finally:
             await link.close()
     finally:
@@ -244,28 +257,39 @@ async def run(
     events.stopped()
 
 
-def _link(
-    config: Config,
-    keyring: Keyring,
-    events: Events,
-    clock: Callable[[], datetime],
-    pace: Pace,
-) -> Link:
-    identity = Identity(config.code, keyring.sign, config.log_key.name)
-    http = HttpLink(config.hub.url, identity, clock)
-    if not config.link.amqp:
-        return http
+def _tls(config: Config, keyring: Keyring) -> ssl.SSLContext:
+    """What the broker is shown; a certificate of ours that is not there yet is still fetched."""
     # Where there is no broker, the memory for it is not taken.
     from connectors.link import amqp  # noqa: PLC0415
 
     chosen = config.link
+    shown = chosen.certificate
     try:
-        tls = amqp.tls_context(chosen.ca, chosen.certificate, chosen.key)
-    except OSError as error:
+        if config.renews and not certificate.is_held(Path(shown), keyring.tls):
+            shown = ""
+        return amqp.tls_context(chosen.ca, shown, chosen.key)
+    except (OSError, CertificateError) as error:
         raise ConfigError(f"link: a file for TLS cannot be used: {error}.") from None
-    url = amqp.address(chosen.amqp, chosen.certificate)
+
+
+def _amqp_link(
+    config: Config, http: HttpLink, events: Events, pace: Pace, tls: ssl.SSLContext
+) -> Link:
+    from connectors.link import amqp  # noqa: PLC0415
+
+    url = amqp.address(config.link.amqp, config.link.certificate)
     patience = amqp.Patience(first=pace.first, longest=pace.longest)
     return amqp.AmqpLink(url, config.code, http, events.trouble, tls, patience=patience)
+
+
+def _renewal(
+    parts: Parts, http: HttpLink, config: Config, keyring: Keyring, tls: ssl.SSLContext | None
+) -> Renewal | None:
+    chosen = config.link
+    if tls is None or not chosen.certificate:
+        return None
+    files = Path(chosen.certificate), Path(chosen.key)
+    return Renewal(parts, http, *files, keyring.tls if config.renews else None, tls)
 
 
 def main(config_path: Path) -> int:

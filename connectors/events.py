@@ -75,6 +75,10 @@ class Events:
         """The log was followed further."""
         self._log.info("log.followed", size=size)
 
+    def certificate_renewed(self, ends: str) -> None:
+        """The hub gave us a client certificate, which is used from the next connection on."""
+        self._log.info("certificate.renewed", ends=ends)
+
     def findings(self, findings: Iterable[Finding]) -> None:
         """Something was found: ``alarm``, or ``notice`` for what is only good to know."""
         for finding in findings:

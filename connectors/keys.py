@@ -31,6 +31,8 @@ from connectors import files
 from schemas import signature, statement
 from schemas.statement import Keys
 
+TLS_FILE = "tls.pem"
+
 Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey, ec.EllipticCurvePrivateKey)
 
 
@@ -57,7 +59,7 @@ class Keyring(msgspec.Struct, frozen=True):
             signature.jwk(self.sign.public_key().public_bytes_raw()),
             signature.jwk(self.witness.public_key().public_bytes_raw()),
             signature.jwk(self.seal.public_key().public_bytes_raw(), "X25519"),
-            _tls_request(self.tls, code),
+            tls_request(self.tls, code),
         )
 
 
@@ -98,7 +100,7 @@ def load(folder: Path) -> Keyring:
         _read(folder / "sign.pem", Ed25519PrivateKey),
         _read(folder / "witness.pem", Ed25519PrivateKey),
         _read(folder / "seal.pem", X25519PrivateKey),
-        _read(folder / "tls.pem", ec.EllipticCurvePrivateKey),
+        _read(folder / TLS_FILE, ec.EllipticCurvePrivateKey),
     )
 
 
@@ -122,8 +124,8 @@ def join_statement(keyring: Keyring, code: str, invitation: str, time: str) -> b
     return statement.sign(stated, keyring.sign)
 
 
-def _tls_request(private: ec.EllipticCurvePrivateKey, code: str) -> str:
-    """A PKCS#10 request (RFC 2986) in PEM."""
+def tls_request(private: ec.EllipticCurvePrivateKey, code: str) -> str:
+    """A PKCS#10 request (RFC 2986) in PEM for ``CN=<code>``."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, code)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(name)
     return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM).decode("ascii")

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 import click
 import msgspec
 
-from connectors import joined
+from connectors import certificate, joined
 from connectors.alarms import KINDS, Severity
+from connectors.certificate import CertificateError
 from connectors.cli import succession
 from connectors.cli.options import examples
 from connectors.cli.outcome import NotSo
@@ -24,6 +26,7 @@ from connectors.store import Reader, StoreError
 from connectors.tables import Alarm
 from schemas import checkpoint, statement
 from schemas.directory import State
+from schemas.encoding import format_time
 from schemas.jsontext import Json
 from schemas.note import NoteError
 
@@ -58,7 +61,7 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command(epilog=examples("nhri-connector doctor --config kz.toml"))
 @on_site
 def doctor(site: Site) -> None:
-    """Look at keys, membership, hub, clock, outbox, inbox and alarms, and say what to do.
+    """Look at keys, certificate, membership, hub, clock, outbox, inbox, alarms; say what to do.
 
     Ends with 1 when something needs somebody.
     """
@@ -67,6 +70,7 @@ def doctor(site: Site) -> None:
         _keys(site),
         _joined(site),
         _daemon(site),
+        *_certificate(site),
     ]
     with progress("Asking the hub"):
         found += _hub(site)
@@ -89,9 +93,9 @@ def _tell(site: Site, found: list[Finding]) -> None:
         for one in found:
             if one in news[NEWS:]:
                 continue
-            say(f"{one.verdict:<9}{one.what:<11}{one.sentence}")
+            say(f"{one.verdict:<9}{one.what:<12}{one.sentence}")
             if one.advice:
-                say(f"{'':<20}→ {one.advice}")
+                say(f"{'':<21}→ {one.advice}")
         if len(news) > NEWS:
             say(f"{len(news) - NEWS} older notices are shown with --json.")
     if bad:
@@ -132,6 +136,36 @@ def _daemon(site: Site) -> Finding:
         return Finding(Verdict.GOOD, "daemon", "it runs")
     advice = f"nhri-connector run --config {site.path}"
     return Finding(Verdict.BAD, "daemon", "it does not run: nothing is sent or received", advice)
+
+
+def _certificate(site: Site) -> Iterator[Finding]:
+    """How long the broker's link has a certificate, where it uses one."""
+    what, chosen = "certificate", site.config.link
+    if not chosen.amqp or not chosen.certificate:
+        return
+    path, renews = Path(chosen.certificate), site.config.renews
+    advice = "The daemon renews it; its log says what keeps it." if renews else "Get a new one."
+    try:
+        held = certificate.read(path)
+        if held is not None and renews and not certificate.is_for(held, site.keys().tls):
+            held = None
+    except CertificateError as error:
+        yield Finding(Verdict.BAD, what, str(error), advice)
+        return
+    except KeysError:
+        return  # said above
+    if held is None:
+        yield Finding(Verdict.BAD, what, f"{path} has none for our TLS key", advice)
+        return
+    remaining = certificate.left(held, now())
+    ends = site.local(format_time(held.not_valid_after_utc))
+    sentence = f"{remaining // timedelta(days=1)} days left, until {ends}"
+    if remaining < certificate.ALARM:
+        yield Finding(Verdict.BAD, what, sentence, advice)
+    elif remaining < certificate.RENEW:
+        yield Finding(Verdict.NOTE, what, sentence, advice)
+    else:
+        yield Finding(Verdict.GOOD, what, sentence)
 
 
 def _hub(site: Site) -> Iterator[Finding]:

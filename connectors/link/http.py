@@ -52,6 +52,12 @@ class Problem(msgspec.Struct, frozen=True):
     refusal: Acceptance | None = None
 
 
+class Issued(msgspec.Struct, frozen=True):
+    """A client certificate in PEM that the hub's authority signed."""
+
+    certificate: str
+
+
 class _Claims(msgspec.Struct, frozen=True):
     iss: str
     aud: str
@@ -140,6 +146,15 @@ class HttpLink:
     async def entries(self, n: int, width: int) -> bytes:
         """``GET /log/tile/entries/<n>``."""
         return await self._ask("GET", f"/log/{merkle.tile_path('entries', n, width)}")
+
+    async def certificate(self) -> Issued:
+        """``GET /v1/certificate``: our newest client certificate."""
+        return _typed(await self._ask("GET", "/v1/certificate"), Issued)
+
+    async def new_certificate(self, request: str) -> Issued:
+        """``POST /v1/certificate``: a new client certificate for a PKCS#10 request (PEM)."""
+        reply = await self._ask("POST", "/v1/certificate", body=request.encode("ascii"))
+        return _typed(reply, Issued)
 
     async def close(self) -> None:
         """Close the connections."""

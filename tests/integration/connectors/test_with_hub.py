@@ -4,8 +4,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from connectors import actions
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from connectors import actions, keys
+from connectors import config as configs
 from connectors.tables import SentState
+from hub import certificates
 from schemas import signature
 from schemas.acceptance import open_acceptance
 from schemas.encoding import format_time
@@ -106,3 +110,35 @@ async def test_a_suspended_institution_is_told_and_its_message_waits(tmp_path):
         await kg.sees(later)
         await kz.settled(later)
         assert kg.alarm_kinds() == set()
+
+
+async def test_the_certificate_of_the_approval_is_fetched_and_one_for_another_key_is_made(tmp_path):
+    async with exchange(tmp_path, kz="member") as (hub, kz):
+        path = tmp_path / "kz.pem"
+        broker = f"amqps://kz@127.0.0.1:{client.free_port()}/nhri"  # nobody is there
+        link = LINK.format(broker=broker)
+        kz.path.write_text(kz.path.read_text().replace("[receipts]", link))
+        kz.config = configs.load(kz.path, {})
+    async with client.running(hub.settings) as hub:
+        async with kz.running():
+            await until(path.exists, "a certificate")
+        first = await newest(hub)
+        assert path.read_text() == first
+        other = ec.generate_private_key(ec.SECP256R1())
+        (kz.config.keys / keys.TLS_FILE).write_bytes(certificates.private_pem(other))
+        async with kz.running():
+            await until(lambda: path.read_text() != first, "a new one")
+        assert path.read_text() == await newest(hub)
+
+
+async def newest(hub):
+    [one] = (await hub.operator.get("/v1/certificates"))["certificates"]
+    return one["certificate"]
+
+
+LINK = """\
+[link]
+amqp = "{broker}"
+certificate = "kz.pem"
+
+[receipts]"""

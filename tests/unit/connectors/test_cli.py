@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors import config as configs
 from connectors import joined, keys
@@ -26,6 +27,7 @@ from connectors.link import HubRefused, Unreachable
 from connectors.link.http import HttpLink
 from connectors.outbox import Outbox
 from connectors.store import Store
+from hub import authority
 from schemas import entry as entries
 from schemas import message, note, signature, statement
 from schemas.encoding import b64url, format_time, uuid7
@@ -787,6 +789,48 @@ async def test_doctor_says_when_the_hub_is_away_another_one_or_on_another_clock(
         found = findings(await told(kz.path, "doctor", status=1))
         assert found[what]["verdict"] == "PROBLEM"
         assert words in found[what]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "words"),
+    [(100, "ok", "99 days left"), (20, "note", "19 days left"), (5, "PROBLEM", "4 days left")],
+)
+async def test_doctor_says_how_long_the_broker_s_certificate_holds(two, days, verdict, words):
+    _, kz, _ = two
+    certified(kz, days)
+    found = findings(await told(kz.path, "doctor", status=1))["certificate"]
+    assert (found["verdict"], words in found["sentence"]) == (verdict, True)
+    assert bool(found["advice"]) is (verdict != "ok")
+
+
+async def test_doctor_says_when_there_is_no_certificate_for_our_key(two):
+    _, kz, _ = two
+    path = certified(kz, 100)
+    shutil.rmtree(kz.config.keys)
+    keys.make(kz.config.keys)
+    for spoil, words in (
+        (lambda: None, "has none for our TLS key"),
+        (lambda: path.write_text("nothing"), "is not a certificate in PEM"),
+        (path.unlink, "has none for our TLS key"),
+    ):
+        spoil()
+        found = findings(await told(kz.path, "doctor", status=1))["certificate"]
+        assert found["verdict"] == "PROBLEM"
+        assert words in found["sentence"]
+
+
+def certified(institution, days):
+    """Give somebody a certificate for the broker that ends in so many days; its file."""
+    link = '[link]\namqp = "amqps://kz@hub.example/nhri"\ncertificate = "kz.pem"\n\n[receipts]'
+    text = institution.path.read_text().replace("[receipts]", link)
+    institution.path.write_text(text)
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = datetime.now(UTC) + timedelta(days=days) - authority.CERTIFICATE_LIFE
+    issuer = authority.create("test", made, 1, key)
+    request = keys.tls_request(institution.keyring.tls, "kz")
+    path = institution.path.with_name("kz.pem")
+    path.write_text(authority.pem(authority.issue_client(issuer, "kz", request, made, 2)))
+    return path
 
 
 async def test_doctor_before_the_operator_has_approved(tmp_path):

@@ -103,6 +103,22 @@ def test_only_this_machine_is_reached_without_encryption_unnoticed(load, url, en
     assert load(NHRI_HUB_URL=url).encrypted is encrypted
 
 
+@pytest.mark.parametrize(
+    ("key", "renews"), [("", True), ("kz/keys/tls.pem", True), ("other.pem", False)]
+)
+def test_the_client_certificate_is_for_our_own_key_unless_another_is_named(
+    load, tmp_path, key, renews
+):
+    loaded = load(NHRI_LINK_CERTIFICATE="kz.pem", NHRI_LINK_KEY=key)
+    assert loaded.link.certificate == str(tmp_path.resolve() / "kz.pem")
+    assert loaded.link.key == str(tmp_path.resolve() / (key or "kz/keys/tls.pem"))
+    assert loaded.renews is renews
+
+
+def test_without_a_client_certificate_nothing_is_renewed(load):
+    assert load().renews is False
+
+
 def test_a_bundle_cannot_smuggle_settings_into_the_file():
     hostile = 'https://hub.example"\nlog = "other'
     assert tomllib.loads(config.template("kz", hostile, LOG))["hub"] == {"url": hostile, "log": LOG}
