@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -204,23 +205,32 @@ async def _upkeep(service: Service, database: Database) -> None:
             for code, count in service.meter.overdue(now).items():
                 await service.change(CountedRefusals(code, count))
             await journal.forget(database, now)
-            await _warn_of_ends(service, now, warned)
+            warned = await _warn_of_ends(service, now, warned)
             await _survey(service)
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("upkeep.failed", reason=str(error))
         await asyncio.sleep(UPKEEP_SECONDS)
 
 
-async def _warn_of_ends(service: Service, now: datetime, warned: set[tuple[str, int]]) -> None:
-    """Say 30, 14 and 3 days before that a participant's certificate ends, each once."""
-    lefts: dict[str, int] = {}
-    for row in await service.queries.certificates():
-        lefts[row.code] = left = authority.days_left(parse_time(row.not_after), now)
-        due = {(row.serial, days) for days in authority.WARN_DAYS if left <= days} - warned
-        if due:
-            log.warning("certificate.ends", code=row.code, days_left=left, serial=row.serial)
-            warned |= due
+async def _warn_of_ends(
+    service: Service, now: datetime, warned: set[tuple[str, int]]
+) -> set[tuple[str, int]]:
+    """Say 30, 14 and 3 days before that a participant's or our certificate ends, each once.
+
+    Gives what is not to be said again; once it is renewed it is.
+    """
+    lefts = {
+        row.code: authority.days_left(parse_time(row.not_after), now)
+        for row in await service.queries.certificates()
+    }
+    lefts |= certificates.own_days_left(service.settings, now)
+    due = {
+        (code, days) for code, left in lefts.items() for days in authority.WARN_DAYS if left <= days
+    }
+    for code in sorted({code for code, _ in due - warned}):
+        log.warning("certificate.ends", code=code, days_left=lefts[code])
     service.metrics.certificates(lefts)
+    return due
 
 
 async def _survey(service: Service) -> None:
@@ -245,18 +255,35 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             auto_decompress=False,  # nobody packs an envelope, unless to burst the door
         )
         await runner.setup()
+        tasks: list[asyncio.Task[None]] = []
         try:
-            await _listen(runner, settings)
+            door = certificates.Door(settings) if settings.http.certificate else None
+            await _listen(runner, settings, door.context if door else None)
+            if door is not None:
+                tasks.append(asyncio.create_task(_keep_certificate(door)))
             yield service
         finally:
+            await broker.stop(tasks)
             await runner.cleanup()
             settings.socket.unlink(missing_ok=True)
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _keep_certificate(door: certificates.Door) -> None:
+    """Take a new certificate for the door from its files, without a restart."""
+    while True:
+        await asyncio.sleep(UPKEEP_SECONDS)
+        try:
+            if door.refresh():
+                log.info("door.certificate-renewed")
+        except StartError as error:
+            log.warning("door.certificate-unusable", reason=str(error))
+
+
+async def _listen(
+    runner: web.AppRunner, settings: Settings, context: ssl.SSLContext | None
+) -> None:
     host, port = settings.http.host, settings.http.port
     try:
-        context = certificates.door_context(settings)
         await web.TCPSite(runner, host, port, ssl_context=context).start()
     except OSError as error:
         raise StartError(

@@ -1,8 +1,9 @@
-"""Certificate files at the hub's edge: reading the authority, and the TLS of the HTTP door."""
+"""Certificate files at the hub's edge: the authority's, the HTTP door's and the broker link's."""
 
 import ssl
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -90,19 +91,73 @@ def load_authority(settings: Settings) -> Authority | None:
     return Authority(certificate, key)
 
 
-def door_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS for the HTTP door; None where it speaks plain HTTP behind a proxy.
+class Door:
+    """TLS for the HTTP door, which takes new files while it is open."""
 
-    Raises:
-        StartError: certificate or key cannot be used.
+    def __init__(self, settings: Settings) -> None:
+        """Read the files that the settings name.
+
+        Raises:
+            StartError: certificate or key cannot be used.
+        """
+        folder = Path(settings.folder)
+        self._files = folder / settings.http.certificate, folder / settings.http.key
+        self._seen = self._state()
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._load(self.context)
+
+    def refresh(self) -> bool:
+        """Show the files' content to whoever connects from here on; tell whether it is another.
+
+        Raises:
+            StartError: it cannot be used, perhaps because one of the two is not replaced yet; then
+                the door goes on with what it has.
+        """
+        state = self._state()
+        if state == self._seen:
+            return False
+        self._load(
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        )  # what fails halfway is lost
+        self._load(self.context)
+        self._seen = state
+        return True
+
+    def _state(self) -> tuple[tuple[int, int], ...]:
+        try:
+            return tuple((found.st_ino, found.st_mtime_ns) for found in map(Path.stat, self._files))
+        except OSError as error:
+            raise _unusable(error) from None
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        try:
+            context.load_cert_chain(*self._files)
+        except OSError as error:  # an SSLError, too
+            raise _unusable(error) from None
+
+
+def _unusable(error: OSError) -> StartError:
+    return StartError(f"The door's certificate or key cannot be used: {error}.")
+
+
+def own_days_left(settings: Settings, now: datetime) -> dict[str, int]:
+    """Whole days until the hub's own certificates end; those of which it has files.
+
+    They are called ``hub:door`` and ``hub:broker``, which no participant can be. A file that cannot
+    be read has -1: it is of no more use than one that ended.
     """
-    if not settings.http.certificate:
-        return None
-    folder = Path(settings.folder)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    query = parse_qs(urlsplit(settings.broker.url).query)
+    files = {
+        "hub:door": settings.http.certificate and Path(settings.folder) / settings.http.certificate,
+        "hub:broker": next(iter(query.get("certfile", [])), ""),
+    }
+    return {name: _days_left(Path(file), now) for name, file in files.items() if file}
+
+
+def _days_left(path: Path, now: datetime) -> int:
     try:
-        context.load_cert_chain(folder / settings.http.certificate, folder / settings.http.key)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"The door's certificate or key cannot be used: {error}.") from None
-    return context
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return -1
+    return authority.days_left(certificate.not_valid_after_utc, now)

@@ -106,7 +106,8 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
         "nhri_hub_broker_connected": Measure("1 while the broker is reached", ("link",)),
         "nhri_hub_participants": Measure("Participants by state", ("state",)),
         "nhri_hub_certificate_days_left": Measure(
-            "Whole days until a participant's client certificate ends", ("member",)
+            "Whole days until a certificate ends: a participant's, or hub:door, hub:broker",
+            ("member",),
         ),
         "nhri_hub_upkeep_timestamp_seconds": Measure(
             "When the figures of inboxes, participants and certificates were last taken"
@@ -258,7 +259,7 @@ class Metrics:
         self._gauges["nhri_hub_upkeep_timestamp_seconds"].set_to_current_time()
 
     def certificates(self, days_left: Mapping[str, int]) -> None:
-        """Set how long the participants' client certificates still hold."""
+        """Set how long the participants' client certificates and our own still hold."""
         self._replace("nhri_hub_certificate_days_left", days_left)
 
     def _replace(self, name: str, values: Mapping[str, float]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MIN_FREE = 256 * 1024 * 1024
 """Bytes of free disk below which it is time to act: some weeks of messages."""
 
+MIN_DAYS = 14
+"""Days left of one of the hub's own certificates from which on it is time to act."""
+
 
 class Status(msgspec.Struct, frozen=True):
     """The answer of ``GET /v1/status``, as far as it is judged or shown.
@@ -33,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
     waiting_jobs: int
     store_failing: str | None
     free_disk_bytes: int
+    certificate_days: dict[str, int]
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -71,6 +75,8 @@ def _of_status(status: Status) -> Iterator[Finding]:
     yield Finding("database", failing is None, failing or waiting)
     free = status.free_disk_bytes
     yield Finding("disk", free >= MIN_FREE, f"{free // 1024**2} MiB free")
+    if days := status.certificate_days:
+        yield Finding("certificates", min(days.values()) > MIN_DAYS, f"days left: {_counts(days)}")
     yield Finding("participants", None, _counts(status.participants))
     yield Finding("without receipt", None, _counts(status.waiting_deliveries))
 

@@ -234,6 +234,8 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``participants`` counts them by state, ``waiting_deliveries`` the copies without a receipt by
     recipient. ``store_failing`` is why the last commit failed, null where it did not.
+    ``certificate_days`` are those left of the hub's own certificates, ``hub:door`` and
+    ``hub:broker``, -1 for a file that cannot be read; participants' are in ``/v1/certificates``.
     """
 
     version: str
@@ -246,3 +248,4 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting_jobs: int
     store_failing: str | None
     free_disk_bytes: int
+    certificate_days: dict[str, int]

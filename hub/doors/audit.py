@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from hub import certificates
 from hub.doors.service import Asked, Service, answer, query
 from hub.intake import membership
 from hub.ledger import explain, verify
@@ -135,5 +136,6 @@ async def status(hub: Service, asked: Asked) -> web.Response:
             "waiting_jobs": hub.recorder.waiting,
             "store_failing": hub.recorder.failing,
             "free_disk_bytes": shutil.disk_usage(folder).free,
+            "certificate_days": certificates.own_days_left(hub.settings, hub.clock()),
         }
     )

@@ -54,6 +54,7 @@ STATUS = {
     "waiting_jobs": 0,
     "store_failing": None,
     "free_disk_bytes": 10**10,
+    "certificate_days": {},
 }
 
 
@@ -751,7 +752,11 @@ def test_a_healthy_hub_is_said_to_be_and_what_waits_is_listed(hub):
 
 @pytest.mark.parametrize(
     ("differs", "name"),
-    [({"free_disk_bytes": 1000}, "disk"), ({"store_failing": "disk full"}, "database")],
+    [
+        ({"free_disk_bytes": 1000}, "disk"),
+        ({"store_failing": "disk full"}, "database"),
+        ({"certificate_days": {"hub:door": 14, "hub:broker": 90}}, "certificates"),
+    ],
 )
 def test_a_problem_is_named_and_ends_with_one(hub, differs, name):
     healthy(hub, **differs)
@@ -760,6 +765,11 @@ def test_a_problem_is_named_and_ends_with_one(hub, differs, name):
     answer = json.loads(result.stdout)
     assert [f["name"] for f in answer["findings"] if f["ok"] is False] == [name]
     assert name in result.stderr
+
+
+def test_the_days_of_the_hubs_own_certificates_are_said(hub):
+    healthy(hub, certificate_days={"hub:door": 15})
+    assert "days left: hub:door 15" in done("doctor")
 
 
 def test_a_checkpoint_by_another_key_is_a_problem(hub):
