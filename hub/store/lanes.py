@@ -46,7 +46,7 @@ class StoredLanes:
         outstanding = (
             select(_delivery.c.recipient, func.count().label("copies"))
             .join(_lane, _lane.c.recipient == _delivery.c.recipient)
-            .where(_delivery.c.state == "waiting", _delivery.c.position <= _lane.c.published)
+            .where(tables.is_waiting, _delivery.c.position <= _lane.c.published)
             .group_by(_delivery.c.recipient)
         )
 
@@ -88,7 +88,7 @@ class StoredLanes:
                 _delivery.c.recipient == code,
                 _delivery.c.position > after,
                 _delivery.c.position <= upto,
-                _delivery.c.state == "waiting",
+                tables.is_waiting,
             )
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
@@ -96,7 +96,7 @@ class StoredLanes:
     async def first_waiting(self, code: str) -> int | None:
         """The first position without a receipt."""
         query = select(func.min(_delivery.c.position)).where(
-            _delivery.c.recipient == code, _delivery.c.state == "waiting"
+            _delivery.c.recipient == code, tables.is_waiting
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 

@@ -250,7 +250,7 @@ class Queries:
         """Messages whose time is over, with the recipients that do not have them."""
         query = (
             select(_delivery.c.message_id, _delivery.c.recipient)
-            .where(_delivery.c.expires <= now, _delivery.c.state == "waiting")
+            .where(_delivery.c.expires <= now, tables.is_waiting)
             .order_by(_delivery.c.message_id, _delivery.c.recipient)
             .limit(1_000)
         )
@@ -263,7 +263,7 @@ class Queries:
         """Copies without a receipt, for each recipient."""
         query = (
             select(_delivery.c.recipient, func.count().label("copies"))
-            .where(_delivery.c.state == "waiting")
+            .where(tables.is_waiting)
             .group_by(_delivery.c.recipient)
         )
         return {row.recipient: row.copies for row in await self._all(query)}
@@ -272,7 +272,7 @@ class Queries:
         """When the oldest copy without a receipt was accepted, for each recipient that has one."""
         first = (
             select(_delivery.c.recipient, func.min(_delivery.c.position).label("position"))
-            .where(_delivery.c.state == "waiting")
+            .where(tables.is_waiting)
             .group_by(_delivery.c.recipient)
             .subquery()
         )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -103,8 +104,17 @@ deliveries = Table(
     Column("reason", String(500)),
     Column("expires", TIME),
     Index(None, "message_id"),
-    Index(None, "expires"),
 )
+
+# A literal: a plan that is made for any value cannot use the indexes below.
+is_waiting = deliveries.c.state == literal_column("'waiting'")
+
+# Only these rows are looked for again and again, and of all that there ever were they are few.
+for name, columns in {
+    "ix_deliveries_waiting": (deliveries.c.recipient, deliveries.c.position),
+    "ix_deliveries_expires": (deliveries.c.expires,),
+}.items():
+    Index(name, *columns, sqlite_where=is_waiting, postgresql_where=is_waiting)
 
 # How far each inbox queue of the broker was filled; behind the truth after a crash, never ahead.
 lanes = Table(

@@ -163,6 +163,15 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("recipient", "position", name=op.f("pk_deliveries")),
     )
-    op.create_index(op.f("ix_deliveries_expires"), "deliveries", ["expires"], unique=False)
+    waiting = sa.text("state = 'waiting'")
+    for name, columns in (("waiting", ["recipient", "position"]), ("expires", ["expires"])):
+        op.create_index(
+            op.f(f"ix_deliveries_{name}"),
+            "deliveries",
+            columns,
+            unique=False,
+            sqlite_where=waiting,
+            postgresql_where=waiting,
+        )
     op.create_index(op.f("ix_deliveries_message_id"), "deliveries", ["message_id"], unique=False)
     op.execute("INSERT INTO log_head (id, size) VALUES (1, 0)")
