@@ -29,7 +29,7 @@ from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
-from hub.intake.batch import Committed, State
+from hub.intake.batch import Committed, Outcome, State
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
@@ -50,6 +50,9 @@ from schemas.note import NoteError
 from schemas.refusal import Refused
 
 UPKEEP_SECONDS = 20.0
+
+FOLLOW_SECONDS = 1.0
+"""How long those who wait at one hub may wait longer for what another one accepted."""
 
 log = structlog.get_logger("hub")
 
@@ -77,6 +80,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             await _record_start(service)
             tasks.append(asyncio.create_task(_upkeep(service, database)))
             tasks += _join_broker(service, listeners)
+            if database.shared:
+                tasks.append(asyncio.create_task(_follow_others(service)))
             yield service
         finally:
             with contextlib.suppress(Refused):
@@ -210,6 +215,26 @@ async def _upkeep(service: Service, database: Database) -> None:
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("upkeep.failed", reason=str(error))
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+async def _follow_others(service: Service) -> None:
+    """Wake those who wait here for what another hub has written to the same log.
+
+    Our own commits are among it; whoever was woken by them already looks once more.
+    """
+    size = service.recorder.state.tree.size
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
+            news = await service.queries.news(size)
+            touched = news.touched
+            if news.directory:
+                # With any job the recorder takes over what others wrote; whose key or standing
+                # ended must not go on reading here.
+                await service.change(membership.Change(lambda _: Outcome()))
+                touched |= service.recorder.state.directory.participants.keys()
+            service.bells.ring(touched)
+            size = news.size
 
 
 async def _warn_of_ends(

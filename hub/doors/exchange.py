@@ -114,7 +114,8 @@ async def inbox(hub: Service, asked: Asked) -> web.StreamResponse:
     if "text/event-stream" in asked.request.headers.get("Accept", ""):
         return await _stream(asked.request, reader, page)
     items = await reader.items(page)
-    last = hub.recorder.state.positions.get(reader.code, 0)
+    # Our own state does not have what another hub has just recorded.
+    last = max(hub.recorder.state.positions.get(reader.code, 0), *(i.position for i in items), 0)
     return answer({"deliveries": [_item(item) for item in items], "last": last})
 
 

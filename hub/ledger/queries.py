@@ -83,6 +83,18 @@ class CertificateRow(msgspec.Struct, frozen=True):
     pem: str
 
 
+class News(msgspec.Struct, frozen=True):
+    """What a part of the log brought, up to its present ``size``.
+
+    ``touched`` are those with something new in their inbox or among their receipts; ``directory``
+    says whether who is who has changed.
+    """
+
+    size: int
+    touched: frozenset[str] = frozenset()
+    directory: bool = False
+
+
 class Queries(Protocol):
     """All reading of the hub. Each call sees one consistent snapshot."""
 
@@ -92,6 +104,10 @@ class Queries(Protocol):
         Raises:
             ValueError: it cannot be what was recorded.
         """
+        ...
+
+    async def news(self, start: int) -> News:
+        """What the entries from ``start`` on brought."""
         ...
 
     async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:

@@ -18,6 +18,11 @@ T = TypeVar("T")
 class Database(Protocol):
     """One database, whatever kind."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other hubs may write to it, too."""
+        ...
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do something in a writing transaction, committed when ``work`` returns."""
         ...

@@ -30,6 +30,8 @@ class PostgresqlDatabase:
     whatever requests are being handled.
     """
 
+    shared = True
+
     def __init__(self, url: URL) -> None:
         """Connect with the first transaction."""
         driver = url.set(drivername="postgresql+asyncpg")

@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, union
 
 from hub.intake.batch import JoinRequest, State
 from hub.ledger import sequence
@@ -16,6 +16,7 @@ from hub.ledger.queries import (
     EventFilter,
     InboxItem,
     MessageRow,
+    News,
 )
 from hub.ledger.sequence import Sequenced
 from hub.store import journal, tables
@@ -59,6 +60,29 @@ class Queries:
             if count != state.tree.size:
                 raise ValueError(f"it has {count} entries where {state.tree.size} were recorded")
             return state, connection.execute(_LAST_CHECKPOINT).scalar_one_or_none()
+
+        return await self._database.read(work)
+
+    async def news(self, start: int) -> News:
+        """What the entries from ``start`` on brought."""
+        receipt = tables.receipts.c
+        recipients = (
+            select(_delivery.c.recipient)
+            .join(_message, _message.c.id == _delivery.c.message_id)
+            .where(_message.c.idx >= start)
+        )
+        senders = select(receipt.sender).where(receipt.idx >= start)
+        changes = select(_entry.c.idx).where(
+            _entry.c.type.in_(entries.DIRECTORY_TYPES), _entry.c.idx >= start
+        )
+
+        def work(connection: Connection) -> News:
+            size: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
+            if size == start:
+                return News(size)
+            touched = frozenset(connection.execute(union(recipients, senders)).scalars())
+            changed = connection.execute(changes.limit(1)).first() is not None
+            return News(size, touched, changed)
 
         return await self._database.read(work)
 

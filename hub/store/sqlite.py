@@ -39,6 +39,8 @@ class SqliteDatabase:
     now takes less than half.)
     """
 
+    shared = False
+
     def __init__(self, writer: Engine, reader: Engine, lock: int) -> None:
         """Keep the two engines and the descriptor of the lock file."""
         self._writer = writer

@@ -20,7 +20,7 @@ from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import Submission
 from hub.ledger import sequence
-from hub.ledger.queries import EventFilter
+from hub.ledger.queries import EventFilter, News
 from hub.ledger.sequence import Draft, LogKey
 from hub.store import journal, tables
 from hub.store.database import open_database
@@ -538,6 +538,26 @@ class TestTheLog:
         [row] = await store.queries.entries(index, index + 1)
         assert entries.decode(row).private == entries.commitment(salt, private)
         assert await store.queries.private(0, 1) == {}
+
+
+class TestNews:
+    async def test_names_who_has_something_new_in_the_inbox_or_among_the_receipts(self, store):
+        start = store.recorder.state.tree.size
+        assert await store.queries.news(start) == News(start)
+        await store.send(message(audience=["kg", "tj"]))
+        assert await store.queries.news(start) == News(start + 1, frozenset({"kg", "tj"}))
+        await store.receive("kg", 1)
+        assert await store.queries.news(start + 1) == News(start + 2, frozenset({"kz"}))
+        assert await store.queries.news(start) == News(start + 2, frozenset({"kg", "tj", "kz"}))
+
+    async def test_says_when_who_is_who_has_changed(self, store):
+        start = store.recorder.state.tree.size
+        await store.record(query(1))
+        assert await store.queries.news(start) == News(start + 1)
+        draft = Draft(entries.MEMBER_SUSPENDED, "account:a", "kg", {"reason": "a test"})
+        await store.record(membership.append(draft))
+        assert await store.queries.news(start) == News(start + 2, directory=True)
+        assert await store.queries.news(start + 2) == News(start + 2)
 
 
 class TestASearch:
