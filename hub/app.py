@@ -27,6 +27,7 @@ from hub.delivery.wakeup import Bells
 from hub.doors import http
 from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
+from hub.doors.strangers import Strangers
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
 from hub.intake.batch import Committed, Outcome, State
@@ -134,6 +135,7 @@ async def _assemble(
         bells=bells,
         offload=offload,
         meter=RefusalMeter(settings.quota.refusals_per_minute),
+        strangers=Strangers(),
         metrics=metrics,
         clock=_clock,
         random_bytes=secrets.token_bytes,
@@ -203,6 +205,7 @@ async def _upkeep(service: Service, database: Database) -> None:
     while True:
         try:
             now = service.clock()
+            service.strangers.tell(now)
             for message_id, codes in (
                 await service.queries.due_to_expire(format_time(now))
             ).items():

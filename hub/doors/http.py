@@ -8,7 +8,6 @@ import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler as RequestHandler
 
@@ -77,8 +76,6 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
     }
 )
 
-log = structlog.get_logger("hub.door")
-
 
 def build(hub: Service) -> web.Application:
     """The application of the door; only routes of the authorisation table exist."""
@@ -118,13 +115,17 @@ def _guarded(hub: Service, handler: Handler, row: tuple[str, str]):  # type: ign
     allowed = TABLE[row]
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        if allowed == frozenset(Role):
-            principal, token = ANONYMOUS, None
-        else:
-            principal, token = await _who(hub, request, allowed)
-        if not principal.roles & allowed:
-            raise Refused("forbidden", _forbidden(principal, row))
-        return await handler(hub, Asked(request, principal, token))
+        principal, token = ANONYMOUS, None
+        try:
+            if allowed != frozenset(Role):
+                principal, token = await _who(hub, request, allowed)
+            if not principal.roles & allowed:
+                raise Refused("forbidden", _forbidden(principal, row))
+            return await handler(hub, Asked(request, principal, token))
+        except Refused as refusal:
+            if principal is ANONYMOUS:
+                hub.strangers.refused(refusal, " ".join(row), hub.clock())
+            raise
 
     return guarded
 
@@ -167,7 +168,6 @@ async def _participant(
             )
         )
     except Refused as refusal:
-        log.info("door.unauthenticated", code=refusal.code, path=request.path)
         if refusal.code == "unknown-key":
             detail = "The key is not registered here; has an operator approved the fingerprint?"
             raise Refused("unauthenticated", detail) from None
@@ -180,7 +180,6 @@ async def _account(hub: Service, token: str) -> Principal:
     # Looked up by hash: the time it takes tells nothing about any stored token.
     found = await hub.queries.access_token(entries.digest(token.encode("utf-8", "replace")))
     if found is None or found.revoked is not None:
-        log.info("door.unauthenticated", code="unknown-token")
         raise Refused("unauthenticated", "This token is not known or was revoked.")
     return Principal(f"account:{found.account}", frozenset(Role(s) for s in found.scopes))
 

@@ -12,6 +12,7 @@ from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
 from hub.doors.access import Principal
+from hub.doors.strangers import Strangers
 from hub.intake.batch import Job, Outcome, Token
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
@@ -36,6 +37,7 @@ class Service(msgspec.Struct, frozen=True):
     bells: Bells
     offload: Offload
     meter: RefusalMeter
+    strangers: Strangers
     metrics: Metrics
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]

@@ -131,6 +131,6 @@ async def test_a_refusal_names_its_reason_and_the_next_request_has_no_trace_of_i
     [line] = lines(logs, "submission")
     assert (line["outcome"], line["reason"], line["trace_id"]) == ("refused", "malformed", TRACE)
     assert "message_id" not in line
-    [unknown] = lines(logs, "door.unauthenticated")
+    [unknown] = lines(logs, "stranger.refused")
     assert "trace_id" not in unknown
     assert structlog.contextvars.get_contextvars() == {}

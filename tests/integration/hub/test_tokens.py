@@ -1,9 +1,13 @@
 """Who is asking: wrong, old, stolen and used tokens open nothing."""
 
+import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
+from hub import app
+from hub.doors.strangers import PER_MINUTE
 from schemas.encoding import unb64url
 from tests import client
 from tests.builders import key
@@ -158,3 +162,28 @@ class TestAnAccessToken:
         )
         assert (answer.status, answer.code) == (401, "unauthenticated")
         assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_flood_of_strangers_leaves_few_lines_in_the_log(settings, clock, monkeypatch):
+    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
+    with capture_logs() as logs:
+        async with client.running(settings) as hub, asyncio.timeout(20):
+            for path in ("/v1/inbox", "/v1/status", "/v1/audit/verify"):
+                for _ in range(PER_MINUTE):
+                    assert (await hub.account("wrong").get(path)).status == 401
+            clock.forward(minutes=1)
+            while not (counted := [one for one in logs if one["event"] == "stranger.left-out"]):
+                await hub.operator.get("/livez")
+    assert [(one["code"], one["count"]) for one in counted] == [("unauthenticated", 2 * PER_MINUTE)]
+    lines = [one["route"] for one in logs if one["event"] == "stranger.refused"]
+    assert lines == ["GET /v1/inbox"] * PER_MINUTE
+
+
+async def test_who_tries_invitations_is_in_the_log_too(hub):
+    with capture_logs() as logs:
+        answer = await hub.connection.request(
+            "POST", "/v1/join", body=client.join_request(hub.participant("tm"), "A" * 22)
+        )
+    assert answer.status >= 400
+    [line] = [one for one in logs if one["event"] == "stranger.refused"]
+    assert (line["code"], line["route"]) == (answer.code, "POST /v1/join")
