@@ -68,6 +68,7 @@ REFUSALS = MappingProxyType(
         "not-found": RefusalCode(404, False, "There is nothing here under that name"),
         "bad-request": RefusalCode(400, False, "The request could not be understood"),
         # The hub cannot take it just now; nothing was written.
+        "too-slow": RefusalCode(408, True, "The request did not arrive in time"),
         "quota": RefusalCode(429, True, "Too many messages in too short a time"),
         "busy": RefusalCode(503, True, "The hub is busy; please try again"),
         "storage": RefusalCode(503, True, "The hub cannot store anything at the moment"),

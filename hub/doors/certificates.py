@@ -5,7 +5,7 @@ from cryptography import x509
 
 from hub import authority
 from hub.authority import Authority
-from hub.doors.service import Asked, Service, answer
+from hub.doors.service import Asked, Service, answer, arriving
 from hub.intake.batch import Token
 from hub.intake.certificates import IssueCertificate
 from hub.ledger.queries import CertificateRow
@@ -65,7 +65,7 @@ async def own(hub: Service, asked: Asked) -> web.Response:
 async def renew(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/certificate``: a new certificate for a PKCS#10 request (PEM)."""
     try:
-        request = (await asked.request.read()).decode("ascii")
+        request = (await arriving(asked.request.read())).decode("ascii")
     except UnicodeDecodeError:
         raise Refused("bad-statement", "Send a PKCS#10 request as PEM.") from None
     code = asked.principal.name

@@ -14,7 +14,7 @@ from msgspec import Meta
 from hub.delivery.wakeup import heard
 from hub.doors import submissions, tracing
 from hub.doors.problems import problem
-from hub.doors.service import Asked, Service, answer, query
+from hub.doors.service import Asked, Service, answer, arriving, query
 from hub.doors.submissions import Submitted
 from hub.intake import membership
 from hub.intake.recorder import Recorded
@@ -46,7 +46,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def join(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/join``: a join request with an invitation."""
-    raw = await asked.request.read()
+    raw = await arriving(asked.request.read())
     job = await hub.offload.run(lambda: membership.request_join(raw, str(hub.vkey)))
     outcome = await hub.change(job)
     return answer(outcome.value, 202)
@@ -54,7 +54,7 @@ async def join(hub: Service, asked: Asked) -> web.Response:
 
 async def submit(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/messages``: accepted after the commit, or refused with a recorded reason."""
-    raw = await _envelope(asked.request)
+    raw = await arriving(_envelope(asked.request))
     return await _recorded(hub, await submissions.record(hub, _submitted(asked, amqp.MESSAGE, raw)))
 
 
@@ -192,7 +192,7 @@ async def _send(response: EventSourceResponse, item: InboxItem) -> None:
 
 async def send_receipt(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/receipts``: a signed delivery receipt is recorded and reaches the sender."""
-    raw = await asked.request.read()
+    raw = await arriving(asked.request.read())
     return await _recorded(hub, await submissions.record(hub, _submitted(asked, amqp.RECEIPT, raw)))
 
 
@@ -211,7 +211,7 @@ async def read_receipts(hub: Service, asked: Asked) -> web.Response:
 
 async def state_keys(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/keys``: an institution rotates or revokes its own keys."""
-    raw = await asked.request.read()
+    raw = await arriving(asked.request.read())
     job = membership.state_keys(raw, asked.principal.name, asked.token)
     outcome = await hub.change(job)
     return answer(outcome.value, 201)

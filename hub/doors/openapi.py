@@ -79,7 +79,8 @@ class Operation(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-_PARSED = ("malformed", "duplicate-key", "too-large")
+_READ = ("too-large", "too-slow")
+_PARSED = (*_READ, "malformed", "duplicate-key")
 _JSON_BODY = (*_PARSED, "schema")
 _SIGNED = (*_JSON_BODY, "bad-header", "bad-signature", "unknown-key")
 _KEYS = ("revoked-key", "expired-key")
@@ -137,7 +138,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("GET", "/v1/certificate"): Operation({200: answers.Certificate}, ("not-found",)),
         ("POST", "/v1/certificate"): Operation(
             {201: answers.Certificate},
-            ("bad-statement", "not-found", "too-large", *_WRITTEN),
+            ("bad-statement", "not-found", *_READ, *_WRITTEN),
         ),
         ("GET", "/v1/certificates"): Operation({200: answers.Certificates}),
         ("POST", "/v1/certificates/{code}"): Operation(
@@ -259,7 +260,7 @@ def document() -> Schema:
             "version": "1",
             "summary": "Messages between national human rights institutions.",
             "description": "Nobody has to trust the hub: whatever it says is signed, and can be "
-            "checked against its log. A write that is answered with 429 or 503 wrote nothing.",
+            "checked against its log. A write that is answered with 408, 429 or 503 wrote nothing.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],

@@ -40,12 +40,15 @@ def problem(
         headers["Retry-After"] = RETRY_AFTER[status]
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(
+    response = web.Response(
         body=jsontext.encode(document),
         status=status,
         content_type="application/problem+json",
         headers=headers,
     )
+    if status == 408:
+        response.force_close()  # the rest of the body is no next request
+    return response
 
 
 _BY_STATUS = {404: "not-found", 405: "not-found", 413: "too-large"}

@@ -1,5 +1,6 @@
 """What every handler of a door works with, wired by ``hub.app``."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -23,6 +24,9 @@ from hub.settings import Settings
 from schemas import jsontext
 from schemas.note import Vkey
 from schemas.refusal import Refused
+
+BODY_SECONDS = 30.0
+"""For a whole body to arrive; as long as a connector waits for its answer."""
 
 T = TypeVar("T")
 
@@ -80,13 +84,27 @@ def answer(value: object, status: int = 200) -> web.Response:
     return web.Response(body=jsontext.encode(value), status=status, content_type="application/json")
 
 
+async def arriving(reading: Awaitable[bytes]) -> bytes:
+    """The bytes of a body that is being read.
+
+    Raises:
+        Refused: ``too-slow``.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await reading
+    except TimeoutError:
+        detail = f"The body was not here after {BODY_SECONDS:g} seconds; send it again."
+        raise Refused("too-slow", detail) from None
+
+
 async def body(asked: Asked, into: type[T]) -> T:
     """The JSON body of a request as a struct.
 
     Raises:
-        Refused: it is not of that form; an empty body counts as an empty object.
+        Refused: it is too slow or not of that form; an empty body counts as an empty object.
     """
-    raw = await asked.request.read()
+    raw = await arriving(asked.request.read())
     return jsontext.decode(raw or b"{}", into)
 
 

@@ -55,6 +55,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "not-found": "Check the name or id.",
         "bad-request": "Correct the request as `detail` says.",
         "quota": "Nothing: the connector tries again. Ask for a higher quota if it happens often.",
+        "too-slow": "Nothing: the connector tries again. See what else uses the line.",
         "busy": "Nothing: the connector tries again.",
         "storage": "Nothing: the connector tries again. An operator looks at `nhri-hub doctor`.",
     }

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from hub.doors import service
 from schemas import signature
 from tests import builders, client
 from tests.builders import key
@@ -87,6 +88,34 @@ class TestASlowBody:
                 wire.head(kz, 1_000)
                 await wire.writer.drain()
             await neighbour_passes(hub)
+
+    @pytest.mark.parametrize(
+        "path", ["/v1/messages", "/v1/receipts", "/v1/keys", "/v1/certificate", "/v1/join"]
+    )
+    async def test_is_refused_when_its_time_is_over(self, hub, kz, monkeypatch, path):
+        monkeypatch.setattr(service, "BODY_SECONDS", 0.2)
+        size = await hub.size()
+        async with Wire(hub) as slow, asyncio.timeout(20):
+            slow.head(kz, 1_000, path)
+            slow.writer.write(b"{")
+            status, body = await slow.answer()
+        told = json.loads(body)
+        assert (status, told["code"], told["retryable"]) == (408, "too-slow", True)
+        assert told["detail"] == "The body was not here after 0.2 seconds; send it again."
+        await neighbour_passes(hub)
+        assert await hub.size() == size + 1
+
+    async def test_that_trickles_has_no_more_time_than_one_that_stands_still(
+        self, hub, kz, monkeypatch
+    ):
+        monkeypatch.setattr(service, "BODY_SECONDS", 0.5)
+        async with Wire(hub) as slow, asyncio.timeout(20):
+            slow.head(kz, 10**6)
+            answer = asyncio.create_task(slow.answer())
+            while not answer.done():
+                slow.writer.write(b" ")
+                await asyncio.wait({answer}, timeout=0.02)
+        assert answer.result()[0] == 408
 
 
 class TestAHugeBody:

@@ -44,6 +44,7 @@ def test_trying_again_helps_only_where_the_hub_is_short_of_something_or_waits_fo
         "quota",
         "busy",
         "storage",
+        "too-slow",
         "held",
     }
 

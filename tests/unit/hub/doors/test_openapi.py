@@ -83,7 +83,7 @@ def test_every_refusal_stands_under_its_status_as_a_problem(route):
 def test_some_routes_in_detail():
     submit = OPERATIONS["POST", "/v1/messages"]
     assert submit["requestBody"]["content"].keys() == {"application/jose+json"}
-    assert {"200", "201", "400", "401", "403", "409", "413", "422", "429", "503"} == submit[
+    assert {"200", "201", "400", "401", "403", "408", "409", "413", "422", "429", "503"} == submit[
         "responses"
     ].keys()
     assert submit["responses"]["429"]["headers"]["Retry-After"]["schema"] == {"const": "60"}
