@@ -22,6 +22,10 @@ MAX_OUTSTANDING = 1_000
 """Published copies of one recipient without a receipt: the bound of its queue."""
 
 
+NEAR = 500
+"""Log entries between two recipients that are fed together."""
+
+
 class Owed(msgspec.Struct, frozen=True):
     """A message to be fed: its log index, each recipient's position, for whom it has expired."""
 
@@ -139,6 +143,15 @@ class Lanes:
         """
         ready = [(lane.reached, code) for code, lane in self._behind() if self._has_room(lane)]
         return [code for _, code in sorted(ready)]
+
+    def near(self, code: str) -> list[str]:
+        """A recipient, and those that are to be fed from about the same place in the log."""
+        at = self[code].reached
+        return [
+            other
+            for other in {code, *self.to_feed()}
+            if other == code or abs(self[other].reached - at) <= NEAR
+        ]
 
     def without_room(self) -> list[str]:
         """The recipients that are behind and wait for receipts."""

@@ -76,13 +76,13 @@ class LaneStore(Protocol):
     async def owed(
         self, code: str, after: int, limit: int, codes: Sequence[str], now: str
     ) -> Sequence[Owed]:
-        """The messages at the next positions of a recipient, and where these recipients have them.
+        """The next messages of a recipient, and what others get in between, by log index.
 
         Args:
-            code: the recipient whose positions they are.
-            after: the position before the first.
-            limit: how many at most.
-            codes: whose positions are told, that recipient's among them.
+            code: the recipient.
+            after: its position before the first of them.
+            limit: of its positions, how many at most.
+            codes: it and the others; only their positions are told.
             now: what expires by then has expired.
         """
         ...
@@ -267,13 +267,14 @@ class Publisher:
                 self._work.clear()
                 await self._work.wait()
             for code in behind:
-                await self._feed_page(code, behind)
+                await self._feed_page(code)
 
-    async def _feed_page(self, code: str, behind: Sequence[str]) -> None:
+    async def _feed_page(self, code: str) -> None:
         """Feed a recipient its next page; others that are at the same place get it as well."""
         lane = self._lanes[code]
         after = lane.published
-        page = await self._store.owed(code, after, FEED_PAGE, behind, self._clock())
+        near = self._lanes.near(code)
+        page = await self._store.owed(code, after, FEED_PAGE, near, self._clock())
         if lane.published != after:
             return  # it was set back meanwhile
         fed = [

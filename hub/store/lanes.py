@@ -103,24 +103,36 @@ class StoredLanes:
     async def owed(
         self, code: str, after: int, limit: int, codes: Sequence[str], now: str
     ) -> Sequence[Owed]:
-        """The messages at the next positions of a recipient, and where these recipients have them.
+        """The next messages of a recipient, those of others among them, by log index.
 
         See ``hub.delivery.publisher.LaneStore.owed``.
         """
         # Positions have no gaps: with both ends given, no plan reads the whole backlog for a page.
-        next_ones = (
-            select(_message.c.id, _message.c.idx, _message.c.expires, _message.c.envelope)
+        own = (
+            select(func.min(_message.c.idx).label("first"), func.max(_message.c.idx).label("last"))
             .join(_delivery, _delivery.c.message_id == _message.c.id)
             .where(
                 _delivery.c.recipient == code,
                 _delivery.c.position > after,
                 _delivery.c.position <= after + limit,
             )
-            .order_by(_delivery.c.position)
+        )
+        theirs = (
+            select(_delivery.c.message_id)
+            .where(_delivery.c.message_id == _message.c.id, _delivery.c.recipient.in_(codes))
+            .exists()
         )
 
         def work(connection: Connection) -> list[Owed]:
-            rows = connection.execute(next_ones).all()
+            ends = connection.execute(own).one()
+            if ends.first is None:
+                return []
+            rows = connection.execute(
+                select(_message.c.id, _message.c.idx, _message.c.expires, _message.c.envelope)
+                .where(_message.c.idx.between(ends.first, ends.last), theirs)
+                .order_by(_message.c.idx)
+                .limit(2 * limit)
+            ).all()
             acceptances = acceptances_of(connection, [row.idx for row in rows])
             late = [row.id for row in rows if row.expires is not None and row.expires <= now]
             expired = _expired(connection, late)

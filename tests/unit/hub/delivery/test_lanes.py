@@ -56,6 +56,13 @@ class TestAFullRecipient:
         three["kg"].advance(2, 300)
         assert three.to_feed() == ["tj", "kg", "kz"]
 
+    def test_is_fed_together_with_who_is_near(self):
+        three = lanes(kz=(1, 9, 0), kg=(1, 9, 0), tj=(1, 9, 0))
+        three["kz"].advance(2, 7000)
+        three["kg"].advance(2, 7100)
+        assert sorted(three.near("kz")) == ["kg", "kz"]
+        assert three.near("tj") == ["tj"]
+
     def test_meets_others_at_the_same_place_and_goes_on_with_them(self):
         three = lanes(kz=(3, 9, 0), kg=(5, 9, 0), tj=(2, 9, 0))
         assert three.take(40, {"kz": 4, "kg": 6, "tj": 4}) == {"kz": 4, "kg": 6}
