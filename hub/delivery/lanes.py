@@ -93,7 +93,9 @@ class Lanes:
 
     def __getitem__(self, code: str) -> Lane:
         """The lane of a recipient; one that was never seen has nothing in it."""
-        return self._lanes.setdefault(code, Lane(0, 0, 0))
+        if code not in self._lanes:
+            self._lanes[code] = Lane(0, 0, 0)
+        return self._lanes[code]
 
     def take(self, index: int, positions: Mapping[str, int]) -> dict[str, int]:
         """Note a message, and give the recipients that may get it in one common publish."""

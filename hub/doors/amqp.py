@@ -178,7 +178,7 @@ class AmqpDoor:
             )
         if message.routing_key != message.user:
             return Refused("sender-mismatch", "The routing key is not the broker's user.")
-        if message.type not in submissions.TYPES:
+        if message.type not in submissions.OPEN:
             return Refused("bad-request", f"There is no type {message.type!r}.")
         submitted = Submitted(message.type, message.user, message.body, message.trace)
         if participant.state is State.SUSPENDED:

@@ -46,7 +46,7 @@ class Opened(msgspec.Struct, frozen=True):
 async def open_all(hub: Service, submitted: Sequence[Submitted]) -> Sequence[Opened]:
     """Parse and verify, off the event loop."""
     began = time.perf_counter()
-    return await hub.offload.run(lambda: [_OPEN[one.type](hub, one, began) for one in submitted])
+    return await hub.offload.run(lambda: [OPEN[one.type](hub, one, began) for one in submitted])
 
 
 def refuse(submitted: Submitted, refusal: Refused) -> Opened:
@@ -105,14 +105,11 @@ def _open_receipt(hub: Service, submitted: Submitted, began: float) -> Opened:
     return Opened(submitted, job, None, began)
 
 
-_OPEN: Mapping[str, Callable[[Service, Submitted, float], Opened]] = {
+OPEN: Mapping[str, Callable[[Service, Submitted, float], Opened]] = {
     amqp.MESSAGE: _open_message,
     amqp.RECEIPT: _open_receipt,
 }
-
-
-TYPES = frozenset(_OPEN)
-"""What may be handed in."""
+"""What may be handed in, by type, and how it is opened."""
 
 
 def _tell(opened: Opened, recorded: Recorded) -> None:

@@ -169,6 +169,7 @@ class Batch:
         self.entries: list[Sequenced] = []
         self.rows: dict[str, list[dict[str, object]]] = {}
         self.receipted: dict[Receipted, list[int]] = {}
+        self.sent: dict[str, int] = {}
         self.touched: set[str] = set()
         self.receipts: dict[str, int] = {}
         self._messages: list[tuple[int, bytes, Mapping[str, int]]] = []
@@ -219,6 +220,11 @@ class Batch:
         self.positions[recipient] = position
         self.touched.add(recipient)
         return position
+
+    def count_sent(self, sender: str) -> None:
+        """A sender has sent one more message in this minute."""
+        self.sent[sender] = self.sent.get(sender, 0) + 1
+        self.facts.sent[sender] = self.facts.sent.get(sender, 0) + 1
 
     def add_message(self, index: int, envelope: bytes, positions: Mapping[str, int]) -> None:
         """A message is among this batch's entries."""

@@ -112,8 +112,7 @@ class Submission:
                 state="waiting",
                 expires=sent.expires,
             )
-        batch.write("count_sent", sender=sent.sender, minute=int(batch.now.timestamp()) // 60)
-        batch.facts.sent[sent.sender] = batch.facts.sent.get(sent.sender, 0) + 1
+        batch.count_sent(sent.sender)
         batch.facts.messages[sent.id] = Known(index, sent.sender, opened.payload_digest)
         self._record_joint_action(batch, opened, admitted, index)
         return Outcome(index)

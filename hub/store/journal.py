@@ -1,6 +1,6 @@
 """The journal: every statement that changes the database, each run once for all rows of a batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
@@ -8,12 +8,12 @@ from typing import TypeVar
 from sqlalchemy import (
     Connection,
     Executable,
+    Table,
     bindparam,
     delete,
     insert,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
@@ -23,6 +23,7 @@ from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Tree
 from hub.store import facts, tables
 from hub.store.database import Database
+from hub.store.postgresql import copy
 from schemas import entry as entries
 from schemas import merkle
 from schemas.directory import Directory
@@ -34,13 +35,13 @@ _delivery = tables.deliveries
 _join = tables.join_requests
 _token = tables.access_tokens
 
-# In this order: a row comes after the rows that it refers to.
-STATEMENTS: Mapping[str, Executable] = MappingProxyType(
+# In this order: a row comes after the rows that it refers to. A table stands for inserting.
+STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
     {
-        "message": insert(tables.messages),
-        "delivery": insert(_delivery),
-        "answer": insert(tables.answers),
-        "receipt": insert(tables.receipts),
+        "message": tables.messages,
+        "delivery": _delivery,
+        "answer": tables.answers,
+        "receipt": tables.receipts,
         "expired": update(_delivery)
         .where(
             _delivery.c.recipient == bindparam("receiver"),
@@ -48,12 +49,8 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
             _delivery.c.state == "waiting",
         )
         .values(state="expired"),
-        "count_sent": text(
-            "INSERT INTO sent_counts (sender, minute, count) VALUES (:sender, :minute, 1) "
-            "ON CONFLICT (sender, minute) DO UPDATE SET count = sent_counts.count + 1"
-        ),
-        "certificate": insert(tables.certificates),
-        "use_token": insert(tables.used_tokens),
+        "certificate": tables.certificates,
+        "use_token": tables.used_tokens,
         # Before a new one of the same batch: approved and at once held again.
         "end_invitation": delete(_join).where(_join.c.code == bindparam("ended_code")),
         "invitation": text(
@@ -73,11 +70,17 @@ STATEMENTS: Mapping[str, Executable] = MappingProxyType(
             statement=bindparam("statement"),
             received=bindparam("received"),
         ),
-        "access_token": insert(_token),
+        "access_token": _token,
         "revoke_tokens": update(_token)
         .where(_token.c.account == bindparam("revoked_account"), _token.c.revoked.is_(None))
         .values(revoked=bindparam("time")),
     }
+)
+
+
+_COUNT_SENT = text(
+    "INSERT INTO sent_counts (sender, minute, count) VALUES (:sender, :minute, :count) "
+    "ON CONFLICT (sender, minute) DO UPDATE SET count = sent_counts.count + excluded.count"
 )
 
 
@@ -133,9 +136,29 @@ class Transaction:
             _write_log(self._connection, appended)
         for name, statement in STATEMENTS.items():
             rows = batch.rows.get(name)
-            if rows:
+            if not rows:
+                continue
+            if isinstance(statement, Table):
+                _insert(self._connection, statement, rows)
+            else:
                 self._connection.execute(statement, rows)
         _write_receipted(self._connection, batch.receipted)
+        if batch.sent:
+            minute = int(batch.now.timestamp()) // 60
+            self._connection.execute(
+                _COUNT_SENT,
+                [
+                    {"sender": sender, "minute": minute, "count": count}
+                    for sender, count in batch.sent.items()
+                ],
+            )
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    if connection.dialect.name == "postgresql":
+        copy(connection, table, rows)
+    else:
+        connection.execute(insert(table), rows)
 
 
 def _write_receipted(connection: Connection, receipted: Mapping[Receipted, list[int]]) -> None:
@@ -158,8 +181,9 @@ def _write_receipted(connection: Connection, receipted: Mapping[Receipted, list[
 
 
 def _write_log(connection: Connection, appended: Appended) -> None:
-    connection.execute(
-        insert(tables.log_entries),
+    _insert(
+        connection,
+        tables.log_entries,
         [
             {
                 "idx": sequenced.index,
@@ -178,7 +202,7 @@ def _write_log(connection: Connection, appended: Appended) -> None:
         if sequenced.private is not None
     ]
     if private:
-        connection.execute(insert(tables.log_private), private)
+        _insert(connection, tables.log_private, private)
     connection.execute(
         text(
             "INSERT INTO tiles (level, n, hashes) VALUES (:level, :n, :hashes) "
@@ -203,7 +227,7 @@ def load_state(connection: Connection) -> State:
     size = connection.execute(select(tables.log_head.c.size)).scalar()
     if size is None:
         raise ValueError("the head of the log is missing")
-    edge = load_tiles(connection, merkle.edge_tiles(size))
+    edge = facts.load_tiles(connection, merkle.edge_tiles(size))
     positions = connection.execute(
         text("SELECT recipient, max(position) AS last FROM deliveries GROUP BY recipient")
     )
@@ -223,7 +247,7 @@ def _load_directory(connection: Connection) -> Directory:
     )
     rows = connection.execute(query).all()
     places = {row.idx: divmod(row.idx, merkle.TILE_WIDTH) for row in rows}
-    tiles = load_tiles(connection, frozenset((0, n) for n, _ in places.values()))
+    tiles = facts.load_tiles(connection, frozenset((0, n) for n, _ in places.values()))
     directory = Directory()
     for row in rows:
         n, place = places[row.idx]
@@ -232,20 +256,6 @@ def _load_directory(connection: Connection) -> Directory:
             raise ValueError(f"entry {row.idx} is not the one that was recorded")
         directory = directory.apply(row.idx, entries.decode(row.entry))
     return directory
-
-
-def load_tiles(connection: Connection, wanted: frozenset[merkle.Tile]) -> dict[merkle.Tile, bytes]:
-    """The stored tiles of those that are wanted."""
-    table = tables.tiles.c
-    found: dict[merkle.Tile, bytes] = {}
-    ordered = sorted(wanted)
-    for start in range(0, len(ordered), 400):  # two bound variables each; SQLite's limit was 999
-        query = select(table.level, table.n, table.hashes).where(
-            tuple_(table.level, table.n).in_(ordered[start : start + 400])
-        )
-        for row in connection.execute(query):
-            found[row.level, row.n] = row.hashes
-    return found
 
 
 async def forget(database: Database, now: datetime) -> None:

@@ -1,11 +1,13 @@
 """Opening a PostgreSQL database. Several hubs may share it: the log's head is one locked row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, text
+import asyncpg
+from sqlalchemy import URL, Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from hub.settings import StartError
 from hub.store.loopthread import LoopThread
@@ -88,6 +90,24 @@ async def open_postgresql(url: URL) -> PostgresqlDatabase:
         await database.close()
         raise
     return database
+
+
+def copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert rows, all with the same columns, by COPY: a fraction of what as many INSERTs cost.
+
+    Raises:
+        OSError: the database did not take them.
+        asyncpg.PostgresError: they cannot be right.
+    """
+    columns = list(rows[0])
+    driver: asyncpg.Connection = connection.connection.driver_connection
+    records = [tuple(row[column] for column in columns) for row in rows]
+    try:
+        await_only(driver.copy_records_to_table(table.name, records=records, columns=columns))
+    except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError):
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise OSError(str(error)) from error
 
 
 def _prepare(connection: Connection) -> None:

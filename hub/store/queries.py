@@ -19,7 +19,7 @@ from hub.ledger.queries import (
     News,
 )
 from hub.ledger.sequence import Sequenced
-from hub.store import journal, tables
+from hub.store import facts, journal, tables
 from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
@@ -216,7 +216,7 @@ class Queries:
 
     async def tiles(self, wanted: frozenset[merkle.Tile]) -> Mapping[merkle.Tile, bytes]:
         """Several tiles at once."""
-        return await self._database.read(lambda connection: journal.load_tiles(connection, wanted))
+        return await self._database.read(lambda connection: facts.load_tiles(connection, wanted))
 
     async def entries(self, start: int, end: int) -> Sequence[bytes]:
         """The bytes of the entries ``start`` to ``end`` (exclusive)."""
@@ -360,7 +360,7 @@ def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, 
         wanted = frozenset[merkle.Tile]().union(
             *(merkle.tiles_for_inclusion(index, size) for index in members)
         )
-        known = journal.load_tiles(connection, wanted)
+        known = facts.load_tiles(connection, wanted)
         proofs = merkle.inclusion_proofs(members, size, known)
         for index, hashes in zip(members, proofs, strict=True):
             row = rows[index]

@@ -152,7 +152,7 @@ class TestTheQuarantine:
         assert "It still cannot be answered: There is no type 'surprise'" in said
 
     async def test_releases_what_can_be_answered_by_now(self, hub, poison, monkeypatch):
-        monkeypatch.setitem(door._HANDLERS, "surprise", submissions.message)
+        monkeypatch.setitem(submissions.OPEN, "surprise", submissions.OPEN[amqp.MESSAGE])
         printed = await run(hub, "quarantine", "release", poison, "--json")
         answer = json.loads(printed[printed.index("{") :])  # after the log of the hub in here
         found = await hub.operator.get("/v1/audit/events", type="quarantine.released")

@@ -139,7 +139,7 @@ class TestTheQuota:
             None,
             "quota",
         ]
-        assert len(made.rows["count_sent"]) == 2
+        assert made.sent == {"kz": 2}
 
 
 class TestARefusal:
