@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aio_pika
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import pytest
 from aio_pika import DeliveryMode, Message
 from aiormq.exceptions import DeliveryError, ProbableAuthenticationError

@@ -13,9 +13,15 @@ from tests import builders, client
 from tests.integration.hub.test_metrics import measures
 
 
+def authority_of(settings):
+    found = certificates.load_authority(settings)
+    assert found is not None
+    return found
+
+
 def with_tls(settings):
     """The same hub with a certificate of its own authority for its door."""
-    issuer = certificates.load_authority(settings)
+    issuer = authority_of(settings)
     folder = Path(settings.folder)
     certificates.create_server(issuer, folder, ("hub.example",), builders.NOW, 2)
     files = {"certificate": "hub.example.pem", "key": "hub.example-key.pem"}
@@ -43,7 +49,7 @@ async def test_their_ends_are_warned_of_three_times_each(settings, clock, monkey
 
 
 async def until_measured(hub, days):
-    shown = {}
+    shown: dict[tuple[str, ...], float] = {}
     while shown.get(("nhri_hub_certificate_days_left", "hub:door")) != days:
         shown = await measures(hub.operator)
 
@@ -51,7 +57,7 @@ async def until_measured(hub, days):
 async def test_the_door_shows_a_new_certificate_without_a_restart(settings, clock, monkeypatch):
     monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
     settings = with_tls(settings)
-    issuer, folder = certificates.load_authority(settings), Path(settings.folder)
+    issuer, folder = authority_of(settings), Path(settings.folder)
     async with client.running(settings), asyncio.timeout(20):
         assert await shown(settings) == 2
         files = certificates.create_server(issuer, folder, ("new",), builders.NOW, 3)

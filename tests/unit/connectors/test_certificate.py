@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -13,7 +14,7 @@ from connectors import certificate, keys
 from connectors.certificate import Renewal
 from connectors.events import Events
 from connectors.link import HubRefused, Unreachable
-from connectors.link.http import Issued
+from connectors.link.http import HttpLink, Issued
 from connectors.parts import Parts
 from connectors.store import Store
 from hub import authority, certificates
@@ -65,11 +66,19 @@ class Member:
         self.log = Log()
         self.store = Store.open_for(folder / "store.sqlite", "kz", str(builders.LOG))
         events = Events("kz", self.log)
-        self.parts = Parts("kz", builders.LOG, self.store, None, None, events, self.clock)
+        nothing = cast("Any", None)  # it neither links nor follows
+        self.parts = Parts("kz", builders.LOG, self.store, nothing, nothing, events, self.clock)
 
     def renewal(self, key=None, own=True):
         private = self.keyring.tls if own else None
-        return Renewal(self.parts, self.hub, self.path, key or self.key, private, self.context)
+        return Renewal(
+            self.parts,
+            cast("HttpLink", self.hub),
+            self.path,
+            key or self.key,
+            private,
+            self.context,
+        )
 
     async def step(self):
         await self.renewal().step()
@@ -86,13 +95,19 @@ class Member:
         return held and held.serial_number
 
     @property
+    def certificate(self):
+        found = certificate.read(self.path)
+        assert found is not None
+        return found
+
+    @property
     def alarms(self):
         return [(alarm.kind, alarm.sentence) for alarm in self.store.alarms()]
 
     async def with_days_left(self, days):
         """Let time pass until the certificate holds so long."""
         await self.step()
-        self.until(certificate.read(self.path).not_valid_after_utc - timedelta(days=days))
+        self.until(self.certificate.not_valid_after_utc - timedelta(days=days))
 
     def until(self, time):
         self.clock.forward(seconds=(time - self.clock()).total_seconds())
@@ -114,7 +129,7 @@ async def test_the_one_that_the_approval_brought_is_fetched(member):
 async def test_where_there_is_none_one_is_asked_for(member):
     await member.step()
     assert (member.serial, member.hub.made) == (101, 1)
-    ends = certificate.read(member.path).not_valid_after_utc
+    ends = member.certificate.not_valid_after_utc
     assert member.log.of("certificate.renewed")[0]["ends"] == f"{ends:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
@@ -145,7 +160,7 @@ async def test_after_new_keys_were_made_it_is_renewed_whatever_is_left(member):
     keys.set_aside(member.key.parent)
     member.keyring = keys.make(member.key.parent)
     await member.step()
-    assert certificate.is_for(certificate.read(member.path), member.keyring.tls)
+    assert certificate.is_for(member.certificate, member.keyring.tls)
 
 
 async def test_a_refusal_is_an_alarm_and_is_tried_again_the_next_day(member):
@@ -244,7 +259,7 @@ async def server(folder):
     context.load_cert_chain(*files)
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= NO_CHECK_TIME
-    shown = asyncio.Queue()
+    shown: asyncio.Queue[int] = asyncio.Queue()
 
     async def serve(_, writer):
         der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

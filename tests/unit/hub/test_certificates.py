@@ -94,4 +94,5 @@ def shown(context):
         except ssl.SSLWantReadError:
             continue
     der = client.getpeercert(binary_form=True)
+    assert der is not None
     return x509.load_der_x509_certificate(der).serial_number
