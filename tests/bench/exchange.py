@@ -23,7 +23,7 @@ from tests.bench.processes import process
 FILLERS = 2
 """Processes that sign and publish; the machine has two cores."""
 
-POLL = 0.02
+POLL = 0.05
 """Seconds between two looks at the queues."""
 
 SETTLED = 0.3
