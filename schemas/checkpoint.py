@@ -17,6 +17,10 @@ from schemas.note import NoteError, Vkey
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
+class EmptyRootError(NoteError):
+    """A checkpoint of no entries has another root than the empty tree."""
+
+
 class Checkpoint(Struct, frozen=True):
     """The log ``origin`` had ``size`` entries whose tree has this ``root``.
 
@@ -35,7 +39,7 @@ class Checkpoint(Struct, frozen=True):
         if len(self.root) != HASH_SIZE:
             raise NoteError(f"A checkpoint's root hash has {HASH_SIZE} bytes.")
         if self.size == 0 and self.root != EMPTY_ROOT:
-            raise NoteError("The checkpoint of an empty tree has another root.")
+            raise EmptyRootError("The checkpoint of an empty tree has another root.")
 
 
 def format(checkpoint: Checkpoint) -> str:  # noqa: A001 - read as checkpoint.format

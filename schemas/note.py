@@ -19,16 +19,19 @@ from schemas.signature import check_public_key
 ED25519: Final = 0x01
 """Signature type of an Ed25519 signature over the note's text."""
 
+ED25519_COSIGNATURE: Final = 0x04
+"""Signature type of a witness's Ed25519 cosignature (tlog-cosignature)."""
+
+ML_DSA_44_COSIGNATURE: Final = 0x06
+"""Signature type of a witness's ML-DSA-44 cosignature (tlog-cosignature)."""
+
 MAX_SIZE: Final = 256 * 1024
 """Bytes of a whole note."""
 
 MAX_SIGNATURES: Final = 64
 
-_KEY_SIZES: Final = {ED25519: 32, 0x04: 32, 0x06: 1312}
-"""Bytes of a public key, for the signature types whose key id is ``key_id`` by specification.
-
-0x04 and 0x06 are the Ed25519 and ML-DSA-44 cosignatures of tlog-cosignature.
-"""
+_KEY_SIZES: Final = {ED25519: 32, ED25519_COSIGNATURE: 32, ML_DSA_44_COSIGNATURE: 1312}
+"""Bytes of a public key, for the signature types whose key id is ``key_id`` by specification."""
 
 _NAME: Final = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 _HEX_ID: Final = re.compile(r"[0-9a-f]{8}")
@@ -61,7 +64,7 @@ class Vkey(Struct, frozen=True):
                 raise NoteError("The verifier key's public key has a wrong length for its type.")
             if self.key_id != key_id(self.name, self.kind, self.public):
                 raise NoteError("The verifier key's id does not match its name and public key.")
-        if self.kind == ED25519:
+        if self.kind in (ED25519, ED25519_COSIGNATURE):
             try:
                 check_public_key(self.public)
             except Refused as refusal:
@@ -145,7 +148,7 @@ def parse_note(raw: bytes) -> Note:
     text, blank, lines = whole.rpartition("\n\n")
     if not blank or not lines.endswith("\n"):
         raise NoteError("The note has no text, blank line and signature lines.")
-    return Note(text + "\n", tuple(_parse_line(line) for line in lines[:-1].split("\n")))
+    return Note(text + "\n", tuple(parse_line(line) for line in lines[:-1].split("\n")))
 
 
 def encode(note: Note) -> bytes:
@@ -154,13 +157,16 @@ def encode(note: Note) -> bytes:
     Raises:
         NoteError: they would be more than 256 KiB.
     """
-    lines = "".join(
-        f"— {line.name} {b64(line.key_id + line.signature)}\n" for line in note.signatures
-    )
+    lines = "".join(encode_line(line) for line in note.signatures)
     raw = f"{note.text}\n{lines}".encode()
     if len(raw) > MAX_SIZE:
         raise NoteError(f"The note has {len(raw)} bytes; {MAX_SIZE} are the limit.")
     return raw
+
+
+def encode_line(line: SignatureLine) -> str:
+    """A signature line with its newline."""
+    return f"— {line.name} {b64(line.key_id + line.signature)}\n"
 
 
 def sign(text: str, vkey: Vkey, private_key: Ed25519PrivateKey) -> SignatureLine:
@@ -208,7 +214,12 @@ def _verify_line(line: SignatureLine, vkey: Vkey, text: bytes) -> None:
         raise NoteError(f"The signature of {vkey.name} does not verify.") from None
 
 
-def _parse_line(line: str) -> SignatureLine:
+def parse_line(line: str) -> SignatureLine:
+    """Read one signature line, without its newline.
+
+    Raises:
+        NoteError: it is not exactly what ``encode_line`` gives.
+    """
     match = _LINE.fullmatch(line)
     if match is None:
         raise NoteError("A signature line is a dash, a key name and a signature.")
