@@ -35,8 +35,10 @@ from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
 from hub.intake.submission import CountedRefusals
+from hub.ledger import witnesses
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import Draft, LogKey
+from hub.ledger.witnesses import Witnesses
 from hub.metrics import Metrics
 from hub.settings import Settings, StartError
 from hub.store import journal
@@ -44,7 +46,8 @@ from hub.store.database import Database, open_database
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
-from schemas import checkpoint, merkle
+from hub.store.witnesses import StoredWitnesses
+from schemas import checkpoint, merkle, policy
 from schemas import entry as entries
 from schemas.encoding import b64url, format_time, parse_time
 from schemas.note import NoteError
@@ -111,8 +114,18 @@ async def _assemble(
         for listener in listeners:
             listener(committed)
 
+    watched = Witnesses(
+        StoredWitnesses(database),
+        queries,
+        key.vkey,
+        configuration.quorum_policy(settings),
+        _clock,
+    )
+    if settings.restored.exists():
+        watched.wait_for_witnesses(state.directory, settings.restored.unlink)
+    await watched.check()
     recorder = Recorder(
-        metrics.journal(Journal(database)),
+        metrics.journal(watched.guard(Journal(database))),
         key,
         state,
         _clock,
@@ -120,6 +133,7 @@ async def _assemble(
         on_commit,
     )
     metrics.watch(recorder, Path(settings.folder))
+    metrics.watch_signing(watched)
     broker_url = settings.broker.url
     publisher = Publisher(
         StoredLanes(database),
@@ -132,6 +146,7 @@ async def _assemble(
         vkey=key.vkey,
         recorder=recorder,
         queries=queries,
+        witnesses=watched,
         bells=bells,
         offload=offload,
         meter=RefusalMeter(settings.quota.refusals_per_minute),
@@ -188,6 +203,10 @@ async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> S
 
 
 async def _record_start(service: Service) -> None:
+    if service.witnesses.stopped is not None:
+        # The doors open all the same: witnesses have to be heard, and operators to look.
+        log.error("signing.stopped", reason=service.witnesses.stopped)
+        return
     try:
         await service.change(_hub_event(service, entries.HUB_STARTED))
     except Refused:
@@ -202,22 +221,43 @@ def _hub_event(service: Service, kind: str) -> membership.Change:
 async def _upkeep(service: Service, database: Database) -> None:
     """What comes round: expired messages, counted refusals, used tokens past their time."""
     warned: set[tuple[str, int]] = set()
+    overdue: set[str] = set()
+    announced = service.witnesses.stopped is None
     while True:
         try:
             now = service.clock()
             service.strangers.tell(now)
-            for message_id, codes in (
-                await service.queries.due_to_expire(format_time(now))
-            ).items():
-                await service.change(ExpireDeliveries(message_id, codes))
-            for code, count in service.meter.overdue(now).items():
-                await service.change(CountedRefusals(code, count))
+            await service.witnesses.check()
+            if service.witnesses.stopped is None:
+                if not announced:
+                    await _record_start(service)
+                    announced = True
+                await _changes(service, now)
+                overdue = await _record_overdue(service, now, overdue)
             await journal.forget(database, now)
             warned = await _warn_of_ends(service, now, warned)
             await _survey(service)
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("upkeep.failed", reason=str(error))
         await asyncio.sleep(UPKEEP_SECONDS)
+
+
+async def _changes(service: Service, now: datetime) -> None:
+    for message_id, codes in (await service.queries.due_to_expire(format_time(now))).items():
+        await service.change(ExpireDeliveries(message_id, codes))
+    for code, count in service.meter.overdue(now).items():
+        await service.change(CountedRefusals(code, count))
+
+
+async def _record_overdue(service: Service, now: datetime, known: set[str]) -> set[str]:
+    """Record which witnesses are behind for long, and which have come back; gives the former."""
+    found = witnesses.overdue(await service.witnesses.standing(), now)
+    changes = [(entries.WITNESS_OVERDUE, code) for code in sorted(found - known)]
+    changes += [(entries.WITNESS_RETURNED, code) for code in sorted(known - found)]
+    for kind, code in changes:
+        await service.change(membership.append(Draft(kind, entries.HUB, code)))
+        log.warning(kind, code=code)
+    return found
 
 
 async def _follow_others(service: Service) -> None:
@@ -268,6 +308,12 @@ async def _survey(service: Service) -> None:
         await service.queries.waiting(),
         await service.queries.oldest_waiting(),
         service.clock(),
+    )
+    directory, size = service.recorder.state.directory, service.recorder.state.tree.size
+    codes = policy.witnesses(service.settings.origin, directory)
+    standing = await service.witnesses.standing()
+    service.metrics.witnessed(
+        standing, witnesses.lags(standing, codes, size), service.witnesses.seen, size
     )
 
 

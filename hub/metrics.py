@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from hub.intake.batch import Committed
 from hub.intake.recorder import Journal, Recorded, Recorder, Transaction
 from hub.ledger.verify import Verdict
+from hub.ledger.witnesses import Standing, Witnesses
 from schemas import amqp
 from schemas.directory import Directory
 from schemas.encoding import parse_time
@@ -112,6 +113,16 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
         "nhri_hub_upkeep_timestamp_seconds": Measure(
             "When the figures of inboxes, participants and certificates were last taken"
         ),
+        "nhri_hub_signing_stopped": Measure("1 while nothing is signed, for the log's sake"),
+        "nhri_hub_quorum_entries": Measure("Size of the last checkpoint with a quorum"),
+        "nhri_hub_quorum_lag_entries": Measure("Entries that no quorum has cosigned yet"),
+        "nhri_hub_quorum_timestamp_seconds": Measure("When the last checkpoint had its quorum"),
+        "nhri_hub_witness_lag_entries": Measure(
+            "Entries that a witness has not cosigned yet", ("member",)
+        ),
+        "nhri_hub_witness_seen_timestamp_seconds": Measure(
+            "When a witness last asked what to cosign", ("member",)
+        ),
         "nhri_hub_disk_free_bytes": Measure("Free space where the hub keeps its files"),
     }
 )
@@ -158,6 +169,11 @@ class Metrics:
         }
         for name, function in read.items():
             self._gauges[name].set_function(function)
+
+    def watch_signing(self, witnesses: Witnesses) -> None:
+        """Ask this whether it has stopped, whenever somebody asks us."""
+        stopped = self._gauges["nhri_hub_signing_stopped"]
+        stopped.set_function(lambda: witnesses.stopped is not None)
 
     def watch_broker(self, outstanding: Callable[[], Mapping[str, int]]) -> None:
         """Ask this for the copies on the broker in every survey."""
@@ -257,6 +273,24 @@ class Metrics:
         self._replace("nhri_hub_broker_outstanding", {**zero, **self._outstanding()})
         self._replace("nhri_hub_participants", states)
         self._gauges["nhri_hub_upkeep_timestamp_seconds"].set_to_current_time()
+
+    def witnessed(
+        self,
+        standing: Standing,
+        lags: Mapping[str, int],
+        seen: Mapping[str, datetime],
+        size: int,
+    ) -> None:
+        """Set how far the witnesses and their quorum are behind a log of ``size`` entries."""
+        self._replace("nhri_hub_witness_lag_entries", lags)
+        times = {code: seen[code].timestamp() for code in lags if code in seen}
+        self._replace("nhri_hub_witness_seen_timestamp_seconds", times)
+        last = standing.last
+        if last is not None and last.quorum is not None:
+            self._gauges["nhri_hub_quorum_entries"].set(last.size)
+            self._gauges["nhri_hub_quorum_lag_entries"].set(size - last.size)
+            time = parse_time(last.quorum).timestamp()
+            self._gauges["nhri_hub_quorum_timestamp_seconds"].set(time)
 
     def certificates(self, days_left: Mapping[str, int]) -> None:
         """Set how long the participants' client certificates and our own still hold."""

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
 from schemas.note import Vkey, ed25519_vkey
+from schemas.policy import Policy, PolicyError
+from schemas.policy import parse as parse_policy
 
 _SOCKET_PATH_LIMIT = 100  # bytes; sun_path has 108 on Linux and 104 on macOS
 
@@ -59,9 +61,14 @@ class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The log's private key, a PKCS#8 PEM file."""
+    """The log's private key, a PKCS#8 PEM file, and the quorum of its witnesses.
+
+    ``policy`` is a file of C2SP tlog-policy. Without one the quorum is that of the region, with the
+    witness keys of the directory: 4 of kz, kg, tj, tm and either institution of Uzbekistan.
+    """
 
     key: str = "log.pem"
+    policy: str = ""
 
 
 class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +119,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return path
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"nhri-{os.getuid()}" / f"{digest}.sock"
+
+    @property
+    def restored(self) -> Path:
+        """A file that a restore leaves: the database may not be the newest that was signed."""
+        return Path(self.folder) / "restored"
 
     @property
     def log_key_path(self) -> Path:
@@ -194,6 +206,26 @@ def log_key(settings: Settings) -> Ed25519PrivateKey:
     return key
 
 
+def quorum_policy(settings: Settings) -> Policy | None:
+    """The quorum policy of the settings' own file; None for that of the region.
+
+    Raises:
+        StartError: the file is missing or no policy, or it does not name this log.
+    """
+    if not settings.log.policy:
+        return None
+    path = Path(settings.folder) / settings.log.policy
+    try:
+        policy = parse_policy(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"The policy {path} cannot be read: {error.strerror}.") from None
+    except PolicyError as error:
+        raise StartError(f"The policy {path} is not right: {error}") from None
+    if policy.logs and log_vkey(settings) not in policy.logs:
+        raise StartError(f"The policy {path} is about another log: nhri-hub audit key prints ours.")
+    return policy
+
+
 def log_vkey(settings: Settings) -> Vkey:
     """The log's verifier key, which everybody may know."""
     return ed25519_vkey(settings.origin, log_key(settings).public_key().public_bytes_raw())
@@ -250,6 +282,7 @@ url = "sqlite:///hub.sqlite"
 
 [log]
 key = "log.pem"
+# policy = "policy.txt"      # C2SP tlog-policy; without it 4 of the region's 5 countries
 
 [quota]
 messages_per_hour = 2000

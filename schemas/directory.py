@@ -6,7 +6,7 @@ A key's validity is judged by the index of the entry that records its use (``Key
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
@@ -238,7 +238,14 @@ def _new_key(directory: Directory, code: str, keys: Keys, index: int) -> Key:
     kid = signature.thumbprint(public)
     if kid in directory.keys:
         raise DirectoryError("a signing key is registered only once")
+    # Otherwise one witness would count as two, or two as one.
+    if any(p.keys and p.keys.witness == keys.witness for p in _others(directory, code)):
+        raise DirectoryError("the witness key is another participant's")
     return Key(kid, code, public, index, expires=keys.expires)
+
+
+def _others(directory: Directory, code: str) -> Iterable[Participant]:
+    return (p for p in directory.participants.values() if p.code != code)
 
 
 def _invited(directory: Directory, index: int, entry: Entry) -> Directory:

@@ -35,6 +35,8 @@ KEY_REVOKED = "key.revoked"
 KEY_REPLACED = "key.replaced"
 GROUP_CHANGED = "group.changed"
 OPERATOR_QUERY = "operator.query"
+WITNESS_OVERDUE = "witness.overdue"
+WITNESS_RETURNED = "witness.returned"
 HUB_STARTED = "hub.started"
 HUB_STOPPED = "hub.stopped"
 

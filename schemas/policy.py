@@ -6,8 +6,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from schemas import checkpoint, cosignature, note
+from schemas import checkpoint, cosignature, note, signature
 from schemas.checkpoint import Checkpoint
+from schemas.directory import Directory, State
 from schemas.note import NoteError, Vkey
 
 NONE: Final = "none"
@@ -71,6 +72,23 @@ def open_witnessed(raw: bytes, policy: Policy) -> Checkpoint:
     if not policy.holds(cosignature.cosigners(signed, policy.witnesses.values())):
         raise NoteError("Too few witnesses cosigned the checkpoint.")
     return head
+
+
+def witnesses(origin: str, directory: Directory) -> dict[str, Vkey]:
+    """The witness keys that stand in the directory of a log, by code.
+
+    Only those of participants whose keys hold: what was lost or stolen was lost or stolen whole.
+    """
+    return {
+        participant.code: cosignature.vkey(
+            cosignature.witness_name(origin, participant.code),
+            signature.public_from_jwk(participant.keys.witness),
+        )
+        for participant in directory.participants.values()
+        if participant.state is State.ACTIVE
+        and participant.keys is not None
+        and participant.kid is not None
+    }
 
 
 def regional(log: Vkey, witnesses: Mapping[str, Vkey]) -> str | None:

@@ -24,17 +24,30 @@ MIN_DAYS = 14
 """Days left of one of the hub's own certificates from which on it is time to act."""
 
 
+class Witness(msgspec.Struct, frozen=True):
+    """How far a witness is."""
+
+    code: str
+    size: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """The answer of ``GET /v1/status``, as far as it is judged or shown.
 
-    ``store_failing`` is why the last commit failed, None where it did not.
+    ``store_failing`` is why the last commit failed, None where it did not; ``signing_stopped`` why
+    nothing is signed.
     """
 
     version: str
+    log_size: int
     participants: dict[str, int]
     waiting_deliveries: dict[str, int]
     waiting_jobs: int
     store_failing: str | None
+    signing_stopped: str | None
+    quorum_wanted: bool
+    quorum_size: int | None
+    witnesses: list[Witness]
     free_disk_bytes: int
     certificate_days: dict[str, int]
 
@@ -73,12 +86,23 @@ def _of_status(status: Status) -> Iterator[Finding]:
     failing = status.store_failing
     waiting = f"it stores; {status.waiting_jobs} requests wait to be recorded"
     yield Finding("database", failing is None, failing or waiting)
+    stopped = status.signing_stopped
+    yield Finding("signing", stopped is None, stopped or "the log is signed")
+    yield Finding("witnesses", None, _of_witnesses(status))
     free = status.free_disk_bytes
     yield Finding("disk", free >= MIN_FREE, f"{free // 1024**2} MiB free")
     if days := status.certificate_days:
         yield Finding("certificates", min(days.values()) > MIN_DAYS, f"days left: {_counts(days)}")
     yield Finding("participants", None, _counts(status.participants))
     yield Finding("without receipt", None, _counts(status.waiting_deliveries))
+
+
+def _of_witnesses(status: Status) -> str:
+    if not status.quorum_wanted:
+        return "too few for a quorum: the newest checkpoint is served without one"
+    behind = {w.code: status.log_size - w.size for w in status.witnesses if w.size}
+    quorum = "none yet" if status.quorum_size is None else f"at {status.quorum_size}"
+    return f"quorum {quorum} of {status.log_size} entries; behind by: {_counts(behind)}"
 
 
 def _counts(numbers: dict[str, int]) -> str:

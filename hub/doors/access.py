@@ -55,6 +55,8 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/inbox"): _PARTICIPANTS,
         ("POST", "/v1/receipts"): _PARTICIPANTS,
         ("GET", "/v1/receipts"): _SENDERS,
+        ("GET", "/v1/witness/request"): _PARTICIPANTS,
+        ("POST", "/v1/witness/response"): _PARTICIPANTS,
         ("POST", "/v1/keys"): _PARTICIPANTS,
         ("GET", "/v1/keys"): _DIRECTORY,
         ("GET", "/v1/certificate"): _PARTICIPANTS,

@@ -229,13 +229,30 @@ class QuarantinedBody(QuarantinedMessage, frozen=True):
     body: str
 
 
+class Quorum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cosignature was taken. ``quorum``: its checkpoint has one, and is served."""
+
+    quorum: bool
+
+
+class Witness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a witness is: the size that it cosigned last, and when."""
+
+    code: Code
+    size: Index
+    time: Time
+
+
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator wants to know first.
 
     ``participants`` counts them by state, ``waiting_deliveries`` the copies without a receipt by
-    recipient. ``store_failing`` is why the last commit failed, null where it did not.
-    ``certificate_days`` are those left of the hub's own certificates, ``hub:door`` and
-    ``hub:broker``, -1 for a file that cannot be read; participants' are in ``/v1/certificates``.
+    recipient. ``store_failing`` is why the last commit failed, null where it did not;
+    ``signing_stopped`` is why nothing is signed. ``quorum_size`` is the size of the last checkpoint
+    with a quorum, null before the first; ``quorum_wanted`` tells whether the witnesses that there
+    are can be one. ``certificate_days`` are those left of the hub's own certificates, ``hub:door``
+    and ``hub:broker``, -1 for a file that cannot be read; participants' are in
+    ``/v1/certificates``.
     """
 
     version: str
@@ -247,5 +264,9 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting_deliveries: dict[str, int]
     waiting_jobs: int
     store_failing: str | None
+    signing_stopped: str | None
+    quorum_wanted: bool
+    quorum_size: Index | None
+    witnesses: list[Witness]
     free_disk_bytes: int
     certificate_days: dict[str, int]

@@ -124,6 +124,7 @@ async def status(hub: Service, asked: Asked) -> web.Response:
     for participant in state.directory.participants.values():
         states[participant.state] = states.get(participant.state, 0) + 1
     folder = hub.settings.folder or os.curdir
+    standing = await hub.witnesses.standing()
     return answer(
         {
             "version": hub.version,
@@ -135,6 +136,10 @@ async def status(hub: Service, asked: Asked) -> web.Response:
             "waiting_deliveries": await hub.queries.waiting(),
             "waiting_jobs": hub.recorder.waiting,
             "store_failing": hub.recorder.failing,
+            "signing_stopped": hub.witnesses.stopped,
+            "quorum_wanted": hub.witnesses.policy(state.directory) is not None,
+            "quorum_size": standing.last and standing.last.size,
+            "witnesses": standing.watchers,
             "free_disk_bytes": shutil.disk_usage(folder).free,
             "certificate_days": certificates.own_days_left(hub.settings, hub.clock()),
         }

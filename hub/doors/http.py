@@ -23,6 +23,7 @@ from hub.doors import (
     quarantine,
     tlog,
     tracing,
+    witness,
 )
 from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
 from hub.doors.service import Asked, Handler, Service
@@ -46,6 +47,8 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/v1/inbox"): exchange.inbox,
         ("POST", "/v1/receipts"): exchange.send_receipt,
         ("GET", "/v1/receipts"): exchange.read_receipts,
+        ("GET", "/v1/witness/request"): witness.request,
+        ("POST", "/v1/witness/response"): witness.response,
         ("POST", "/v1/keys"): exchange.state_keys,
         ("GET", "/v1/keys"): exchange.keys,
         ("GET", "/v1/certificate"): certificates.own,

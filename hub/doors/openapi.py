@@ -21,6 +21,7 @@ from hub.doors.exchange import Page
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
+from hub.doors.witness import Cosigned
 from hub.ledger.explain import Why
 from hub.ledger.verify import Verdict
 from schemas.acceptance import Acceptance, Delivery, Tombstone
@@ -67,7 +68,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     ``answers`` are structs, or media types of what is no JSON, by status; ``format`` names who says
     what stands in the latter. ``body`` is a struct, or an envelope as ``application/jose+json``
-    that carries what ``signed`` says.
+    that carries what ``signed`` says, or a signed note that ``note`` says.
     """
 
     answers: Mapping[int, type | str]
@@ -75,6 +76,7 @@ class Operation(msgspec.Struct, frozen=True):
     query: type | None = None
     body: type | None = None
     signed: str | None = None
+    note: str | None = None
     format: str = "C2SP tlog-tiles"
     headers: Mapping[str, str] = {}
 
@@ -129,6 +131,17 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             signed="a delivery receipt (`nhri-delivery+json`; `/schemas/receipt.json`)",
         ),
         ("GET", "/v1/receipts"): Operation({200: answers.Receipts}, ("bad-request",), query=Page),
+        ("GET", "/v1/witness/request"): Operation(
+            {200: TEXT},
+            ("bad-request", "conflict"),
+            query=Cosigned,
+            format="C2SP tlog-witness (`add-checkpoint`)",
+        ),
+        ("POST", "/v1/witness/response"): Operation(
+            {200: answers.Quorum},
+            ("bad-request", "bad-signature", "conflict", "too-large"),
+            note="a checkpoint (C2SP tlog-checkpoint) with the asker's cosignatures",
+        ),
         ("POST", "/v1/keys"): Operation(
             {201: answers.Recorded},
             (*_STATEMENT, "sender-mismatch"),
@@ -311,6 +324,12 @@ def _operation(method: str, path: str) -> Schema:
             "required": True,
             "description": f"An envelope with {row.signed}.",
             "content": {JOSE: {"schema": _ref(JwsEnvelope)}},
+        }
+    if row.note is not None:
+        made["requestBody"] = {
+            "required": True,
+            "description": f"A signed note of {row.note}.",
+            "content": {TEXT: {"schema": {"type": "string"}}},
         }
     if row.body is not None:
         needed = any(field.required for field in msgspec.structs.fields(row.body))

@@ -19,6 +19,7 @@ from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorded, Recorder
 from hub.ledger.queries import Queries
+from hub.ledger.witnesses import Witnesses
 from hub.metrics import Metrics
 from hub.settings import Settings
 from schemas import jsontext
@@ -38,6 +39,7 @@ class Service(msgspec.Struct, frozen=True):
     vkey: Vkey
     recorder: Recorder
     queries: Queries
+    witnesses: Witnesses
     bells: Bells
     offload: Offload
     meter: RefusalMeter

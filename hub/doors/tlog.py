@@ -17,8 +17,11 @@ _MUTABLE = {"Cache-Control": "no-cache"}
 
 
 async def checkpoint(hub: Service, asked: Asked) -> web.Response:
-    """``GET /log/checkpoint``: the last signed checkpoint."""
-    note = await hub.queries.checkpoint()
+    """``GET /log/checkpoint``: the last checkpoint with a quorum of witnesses.
+
+    Before there was one, the one that waits for it or, without witnesses, the last one signed.
+    """
+    note = await hub.witnesses.served()
     if note is None:
         raise Refused("not-found", "The log is empty.")
     return web.Response(body=note, content_type="text/plain", charset="utf-8", headers=_MUTABLE)

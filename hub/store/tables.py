@@ -75,6 +75,34 @@ checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
 )
 
+# The candidate is the row without a quorum; there is one at most. A cosignature that is removed or
+# added no longer verifies, or is missing from the quorum that the row says it has.
+witnessed = Table(
+    "witnessed",
+    metadata,
+    Column("size", NUMBER, primary_key=True, autoincrement=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("quorum", TIME),
+)
+
+witnesses = Table(
+    "witnesses",
+    metadata,
+    Column("code", CODE, primary_key=True),
+    Column("size", NUMBER, nullable=False),
+    Column("time", TIME, nullable=False),
+)
+
+# Checkpoints that our key signed and that are not of this log. Removing a row lets the hub sign
+# again, and every witness that holds the checkpoint stop it again.
+contradictions = Table(
+    "contradictions",
+    metadata,
+    Column("code", CODE, primary_key=True),
+    Column("note", LargeBinary, nullable=False),
+    Column("time", TIME, nullable=False),
+)
+
 messages = Table(
     "messages",
     metadata,

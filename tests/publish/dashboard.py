@@ -43,6 +43,26 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             {"{{instance}}": 'process_resident_memory_bytes{job="nhri-hub"}'},
         ),
     ),
+    "Witnesses": (
+        Panel(
+            "Entries that wait for a quorum",
+            "short",
+            {
+                "waiting": "max(nhri_hub_quorum_lag_entries)",
+                "signing stopped": "max(nhri_hub_signing_stopped)",
+            },
+        ),
+        Panel(
+            "The log and its quorum",
+            "short",
+            {"entries": "max(nhri_hub_log_entries)", "quorum": "max(nhri_hub_quorum_entries)"},
+        ),
+        Panel(
+            "Entries that a witness is behind by",
+            "short",
+            {"{{member}}": "max by (member) (nhri_hub_witness_lag_entries)"},
+        ),
+    ),
     "Submissions": (
         Panel(
             "Messages a second",

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi import checks
 from hub import settings as configuration
 from hub.doors import openapi
 from hub.doors.access import TABLE, Role
+from schemas import cosignature, note, witness
 from schemas.encoding import format_time
 from tests import builders, client
 
@@ -79,6 +80,7 @@ async def test_every_route_gives_the_answer_that_is_described(hub, clock):
     with_tls = replace(builders.keys("uz-nhrc"), tls_request=builders.tls_request("uz-nhrc"))
     await operator.join(new, keys=with_tls)
     sent = await exchange_a_message(hub, clock)
+    await cosign(hub.participant("kz"))
     await look_everything_up(operator, sent)
     await certify(operator, new)
     await new.post("/v1/keys", builders.rotate("uz-nhrc", "uz-nhrc second"))
@@ -103,6 +105,14 @@ async def exchange_a_message(hub, clock) -> str:
     [tombstone] = (await kg.get("/v1/inbox", after=position))["deliveries"]
     assert tombstone["tombstone"] == "expired"
     return str(sent["id"])
+
+
+async def cosign(participant: client.Participant) -> None:
+    asked = witness.parse((await participant.get("/v1/witness/request", old=0)).body)
+    text = note.parse_note(asked.note).text
+    name, key = cosignature.witness_name(client.ORIGIN, "kz"), builders.key("kz witness")
+    raw = witness.merge(asked.note, [cosignature.cosign(text, name, key, 1)])
+    assert (await participant.post("/v1/witness/response", raw))["quorum"] is False
 
 
 async def look_everything_up(operator: client.Account, sent: str) -> None:

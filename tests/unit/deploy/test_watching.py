@@ -28,7 +28,19 @@ PROMETHEUS_OWN = {"up", "process_resident_memory_bytes", "process_open_fds", "pr
 
 # What may stand in a query beside names of series.
 WORDS = {
-    *("by", "or", "le", "sum", "max", "min", "rate", "increase", "time", "histogram_quantile"),
+    *(
+        "by",
+        "and",
+        "or",
+        "le",
+        "sum",
+        "max",
+        "min",
+        "rate",
+        "increase",
+        "time",
+        "histogram_quantile",
+    ),
     *("predict_linear", "max_over_time"),
 }
 

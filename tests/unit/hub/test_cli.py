@@ -52,7 +52,12 @@ STATUS = {
     "participants": {"active": 1, "invited": 1},
     "waiting_deliveries": {"tm": 2},
     "waiting_jobs": 0,
+    "log_size": 42,
     "store_failing": None,
+    "signing_stopped": None,
+    "quorum_wanted": True,
+    "quorum_size": 40,
+    "witnesses": [{"code": "kz", "size": 41, "time": "2026-07-01T09:00:00.000Z"}],
     "free_disk_bytes": 10**10,
     "certificate_days": {},
 }
@@ -744,6 +749,7 @@ def test_a_healthy_hub_is_said_to_be_and_what_waits_is_listed(hub):
         "300 entries, signed by its key",
         "active 1, invited 1",
         "tm 2",
+        "quorum at 40 of 42 entries; behind by: kz 1",
         "nhri-hub member approve tm",
     ):
         assert expected in said
@@ -756,6 +762,7 @@ def test_a_healthy_hub_is_said_to_be_and_what_waits_is_listed(hub):
         ({"free_disk_bytes": 1000}, "disk"),
         ({"store_failing": "disk full"}, "database"),
         ({"certificate_days": {"hub:door": 14, "hub:broker": 90}}, "certificates"),
+        ({"signing_stopped": "an older copy"}, "signing"),
     ],
 )
 def test_a_problem_is_named_and_ends_with_one(hub, differs, name):

@@ -23,6 +23,8 @@ RECEIVING = {
     "GET /v1/inbox",
     "POST /v1/receipts",
     "POST /v1/keys",
+    "GET /v1/witness/request",
+    "POST /v1/witness/response",
     "GET /v1/certificate",
     "POST /v1/certificate",
     "GET /v1/keys",
