@@ -75,6 +75,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "The log is not signed with the key compared at joining",
             "Check hub.url and hub.log in the settings; if they are right, " + _ASK_OTHERS,
         ),
+        "witness-restored": Kind(
+            Severity.WARNING,
+            "Our witness key may have cosigned more than this store remembers",
+            "Nothing is witnessed until it has a new key: stop the daemon and run `nhri-connector "
+            "rotate`. If nothing was restored or copied here, the key is in other hands: call the "
+            "hub's operators.",
+        ),
         "log-unreadable": Kind(
             Severity.WARNING,
             "The log has entries that this program cannot read",

@@ -36,6 +36,7 @@ from connectors.receipts import Answers, Receipts
 from connectors.receiver import Receiver
 from connectors.sender import Sender
 from connectors.store import Store, StoreError
+from connectors.witness import Witness
 from schemas import entry as entries
 from schemas.encoding import parse_time
 
@@ -47,9 +48,9 @@ class Pace(msgspec.Struct, frozen=True):
     """How often things are done, in seconds.
 
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
-    something to give. ``idle``: between two such questions. ``log``: following the log. ``watch``:
-    looking for what is overdue. ``certificate``: looking when it ends. ``first`` and ``longest``:
-    the bounds of the back-off.
+    something to give. ``idle``: between two such questions. ``log``: following the log, and
+    cosigning it. ``watch``: looking for what is overdue. ``certificate``: looking when it ends.
+    ``first`` and ``longest``: the bounds of the back-off.
     """
 
     outbox: float = 0.5
@@ -95,6 +96,7 @@ class Daemon:
         self._receiver = Receiver(parts, _languages(config.code), self._owing, pace.wait)
         self._answers = Answers(parts, keyring.sign)
         self._receipts = Receipts(parts, pace.wait)
+        self._witness = Witness(parts, keys.witnesses(config.keys), config.keys)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. A worker that fails with what no time heals ends all of them.
@@ -108,6 +110,7 @@ class Daemon:
             self._work("answers", self._answers.step, self._until_owing),
             self._work("receipts", self._receipts.step, lambda: asyncio.sleep(pace.idle)),
             self._work("log", self._parts.follower.follow, lambda: asyncio.sleep(pace.log)),
+            self._work("witness", self._witness.step, lambda: asyncio.sleep(pace.log)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
         ]
         if self._renewal is not None:

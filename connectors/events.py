@@ -79,6 +79,10 @@ class Events:
         """The hub gave us a client certificate, which is used from the next connection on."""
         self._log.info("certificate.renewed", ends=ends)
 
+    def cosigned(self, size: int) -> None:
+        """A checkpoint was cosigned, and the hub has the cosignature."""
+        self._log.info("log.cosigned", size=size)
+
     def findings(self, findings: Iterable[Finding]) -> None:
         """Something was found: ``alarm``, or ``notice`` for what is only good to know."""
         for finding in findings:

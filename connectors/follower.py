@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from connectors import monitor
+from connectors import forks, monitor
 from connectors.alarms import Finding
 from connectors.events import Events
 from connectors.link import HubRefused, Later, Link
@@ -228,8 +228,11 @@ class Follower:
             raised = store.raise_alarms([shrank] if shrank else [], now)
             store.end_alarm("log-key", "checkpoint", now)
         self._events.findings(raised)
+        if shrank is not None:
+            forks.keep(store.folder / "forks", shrank)
 
     def _raise(self, finding: Finding) -> None:
         with self._store.transaction():
             raised = self._store.raise_alarms([finding], format_time(self._clock()))
         self._events.findings(raised)
+        forks.keep(self._store.folder / "forks", finding)

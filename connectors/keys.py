@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -28,12 +29,20 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from connectors import files
-from schemas import signature, statement
+from schemas import cosignature, signature, statement
 from schemas.statement import Keys
 
 TLS_FILE = "tls.pem"
 
-Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey, ec.EllipticCurvePrivateKey)
+Private = TypeVar(
+    "Private",
+    Ed25519PrivateKey,
+    X25519PrivateKey,
+    ec.EllipticCurvePrivateKey,
+    MLDSA44PrivateKey,
+)
+
+_SECOND_WITNESS = "witness-ml-dsa-44.pem"
 
 
 class KeysError(Exception):
@@ -102,6 +111,38 @@ def load(folder: Path) -> Keyring:
         _read(folder / "seal.pem", X25519PrivateKey),
         _read(folder / TLS_FILE, ec.EllipticCurvePrivateKey),
     )
+
+
+def make_second_witness(folder: Path) -> MLDSA44PrivateKey:
+    """Make a second witness key, for ML-DSA-44 cosignatures, durably; or give the one there is.
+
+    It is known from the policies that name it: the directory has no place for it.
+
+    Raises:
+        KeysError: there are no keys, the one there is cannot be used, or ML-DSA is not supported.
+    """
+    load(folder)
+    path = folder / _SECOND_WITNESS
+    if path.exists():
+        return _read(path, MLDSA44PrivateKey)
+    try:
+        made = MLDSA44PrivateKey.generate()
+    except UnsupportedAlgorithm:
+        raise KeysError("The cryptography library of this machine has no ML-DSA-44.") from None
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    files.write(path, pem)
+    return made
+
+
+def witnesses(folder: Path) -> list[cosignature.Private]:
+    """The one or two keys that cosign: the registered one first.
+
+    Raises:
+        KeysError: as ``load``.
+    """
+    second = folder / _SECOND_WITNESS
+    found: list[cosignature.Private] = [load(folder).witness]
+    return [*found, _read(second, MLDSA44PrivateKey)] if second.exists() else found
 
 
 def set_aside(folder: Path) -> Path:

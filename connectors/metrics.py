@@ -25,6 +25,8 @@ GAUGES: Mapping[str, str] = MappingProxyType(
         "nhri_connector_alarms": "Alarms that are not over by severity",
         "nhri_connector_log_entries": "Entries of the hub's log that were followed and verified",
         "nhri_connector_log_behind_entries": "Entries that the hub served and we did not follow",
+        "nhri_connector_witness_entries": "Entries of the log that we cosigned as witness",
+        "nhri_connector_witness_lag_entries": "Entries that we followed and did not cosign",
         "nhri_connector_hub_seen_timestamp_seconds": "When the hub last answered about its log",
         "nhri_connector_written_timestamp_seconds": "When these figures were written",
     }
@@ -69,6 +71,9 @@ def _samples(figures: Figures, oldest: str | None, now: datetime) -> Iterator[Sa
     if (followed := figures.followed) is not None:
         yield "nhri_connector_log_entries", {}, followed.size
         yield "nhri_connector_log_behind_entries", {}, max(0, followed.served - followed.size)
+        cosigned = figures.cosigned.size if figures.cosigned else 0
+        yield "nhri_connector_witness_entries", {}, cosigned
+        yield "nhri_connector_witness_lag_entries", {}, max(0, followed.size - cosigned)
         seen = parse_time(followed.seen).timestamp()
         yield "nhri_connector_hub_seen_timestamp_seconds", {}, seen
     yield "nhri_connector_written_timestamp_seconds", {}, now.timestamp()

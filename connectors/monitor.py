@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from connectors.alarms import Finding
-from connectors.tables import Expected, Followed, Received, Sent
+from connectors.tables import Cosigned, Expected, Followed, Received, Sent
 from schemas import entry as entries
 from schemas import jsontext, receipt
 from schemas.acceptance import Acceptance
@@ -51,6 +51,27 @@ def shrank(ours: Followed, theirs: Checkpoint, note: bytes) -> Finding | None:
         f"The hub gave {ours.served} entries as its newest log before, and {theirs.size} after.",
         {"ours": b64url(ours.note), "theirs": b64url(note)},
     )
+
+
+def behind(cosigned: Cosigned, detail: str) -> Finding:
+    """The hub says that it has fewer entries than it signed and we cosigned."""
+    sentence = f"The hub has not the {cosigned.size} entries that we cosigned: {detail}"
+    return Finding("log-shrank", f"cosigned {cosigned.size}", sentence, _cosigned(cosigned))
+
+
+def contradicts(cosigned: Cosigned, theirs: Checkpoint, note: bytes) -> Finding:
+    """The hub asks us to cosign another history than we cosigned."""
+    return Finding(
+        "log-forked",
+        f"cosigned {cosigned.size}",
+        f"The log of {theirs.size} entries that the hub wants cosigned does not extend the "
+        f"{cosigned.size} entries that we cosigned.",
+        {**_cosigned(cosigned), "theirs": b64url(note)},
+    )
+
+
+def _cosigned(cosigned: Cosigned) -> dict[str, Json]:
+    return {"ours": b64url(cosigned.note)}
 
 
 def withheld(size: int, theirs: Checkpoint, note: bytes, reason: str) -> Finding:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 
+from connectors import forks
 from connectors.alarms import Finding
 from connectors.events import Events
 from connectors.follower import Follower
@@ -35,6 +36,11 @@ class Parts(msgspec.Struct, frozen=True):
         with self.store.transaction():
             raised = self.store.raise_alarms(findings, self.now())
         self.events.findings(raised)
+
+    def fork(self, finding: Finding) -> None:
+        """Keep a finding about another history, with both signed sides of it as files."""
+        self.found([finding])
+        forks.keep(self.store.folder / "forks", finding)
 
     async def follows(self, backed: Backed) -> bool:
         """Whether an acceptance is of the history that we follow; follows up to it first."""

@@ -24,9 +24,11 @@ from connectors.alarms import Finding
 from connectors.tables import (
     APPLICATION_ID,
     SCHEMA,
+    UPGRADES,
     VERSION,
     Alarm,
     Answer,
+    Cosigned,
     Expected,
     Figures,
     Followed,
@@ -68,6 +70,11 @@ class Reader:
         if not path.exists():
             raise StoreError(f"There is no store at {path} yet: `nhri-connector run` makes it.")
         return Reader(_connect(path, "ro"), path)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the store stands in."""
+        return self._path.parent
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +221,10 @@ class Reader:
         followed = self.followed()
         return followed.size if followed else 0
 
+    def cosigned(self) -> Cosigned | None:
+        """The checkpoint that was cosigned last; None before the first time."""
+        return _first(self._rows(Cosigned, "SELECT size, root, note FROM cosigned"))
+
     def tiles(self, wanted: Collection[Tile]) -> dict[Tile, bytes]:
         """Those of the wanted tiles that are known; what they hold beyond ``size`` is unproven."""
         sql = "SELECT * FROM tiles WHERE level = ? AND n = ?"
@@ -283,6 +294,7 @@ class Reader:
         return Figures(
             identity=self.identity(),
             followed=self.followed(),
+            cosigned=self.cosigned(),
             sent=self._counts("SELECT state, count(*) FROM sent GROUP BY state"),
             waiting_receipts=self._number("SELECT count(*) FROM expected WHERE state = 'waiting'"),
             inbox=self._counts("SELECT state, count(*) FROM inbox GROUP BY state"),
@@ -387,7 +399,11 @@ class Store(Reader):
                     self._write(statement)
                 self._write("INSERT INTO identity VALUES (?, ?)", identity.code, identity.log)
                 self._write(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._write(f"PRAGMA user_version = {VERSION}")
+                self._write("PRAGMA user_version = 1")
+        for version in range(self._number("PRAGMA user_version"), VERSION):
+            with self.transaction():
+                self._write(UPGRADES[version - 1])
+                self._write(f"PRAGMA user_version = {version + 1}")
         if [*self._select("PRAGMA quick_check(1)")] != [("ok",)]:
             raise StoreError(f"{self._path} is damaged; bring it back from a backup.")
         known = self.identity()
@@ -508,6 +524,15 @@ class Store(Reader):
             *(followed.size, followed.root, followed.note, followed.served, followed.seen),
         )
 
+    def set_cosigned(self, cosigned: Cosigned) -> None:
+        """Remember what is cosigned; a smaller tree never takes the place of a larger one."""
+        self._write(
+            "INSERT INTO cosigned VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET"
+            " size = excluded.size, root = excluded.root, note = excluded.note"
+            " WHERE excluded.size >= size",
+            *(cosigned.size, cosigned.root, cosigned.note),
+        )
+
     # --- All of it ---
 
     def set_cursor(self, name: str, value: int) -> None:
@@ -594,5 +619,7 @@ def _check_ours(connection: sqlite3.Connection, path: Path, *, may_be_empty: boo
         raise StoreError(f"{path} is not a connector's store; it was not touched.")
     if not tables and not may_be_empty:
         raise StoreError(f"There is nothing in {path} yet: `nhri-connector run` fills it.")
+    if tables and version < VERSION and not may_be_empty:
+        raise StoreError(f"{path} is of an older version: start the daemon, which brings it up.")
     if version > VERSION:
         raise StoreError(f"{path} is of a newer version, {version}; update this program.")

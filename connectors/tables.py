@@ -18,7 +18,19 @@ from schemas.receipt import Status
 APPLICATION_ID: Final = 0x4E485249
 """``NHRI``: marks the file as ours (SQLite ``application_id``)."""
 
-VERSION: Final = 1
+UPGRADES: Final = (
+    """
+CREATE TABLE cosigned (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    note BLOB NOT NULL
+) STRICT
+""",
+)
+"""What makes of each version of the tables the next one; ``SCHEMA`` is the first."""
+
+VERSION: Final = 1 + len(UPGRADES)
 """Of the tables (SQLite ``user_version``)."""
 
 SCHEMA: Final = """
@@ -295,6 +307,14 @@ class Followed(msgspec.Struct, frozen=True):
     seen: str
 
 
+class Cosigned(msgspec.Struct, frozen=True):
+    """The checkpoint that our witness key cosigned last; ``note`` has our cosignature."""
+
+    size: int
+    root: bytes
+    note: bytes
+
+
 class Alarm(msgspec.Struct, frozen=True):
     """A finding that was raised; ``ended`` where it is over."""
 
@@ -317,6 +337,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     identity: Identity
     followed: Followed | None
+    cosigned: Cosigned | None
     sent: Mapping[str, int]
     waiting_receipts: int
     inbox: Mapping[str, int]

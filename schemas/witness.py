@@ -28,6 +28,17 @@ SIZE_TYPE: Final = "text/x.tlog.size"
 _OLD: Final = re.compile(r"old (0|[1-9][0-9]{0,18})")
 
 
+class Accepted(Struct, frozen=True):
+    """A checkpoint that the log signed; ``text`` is what a cosignature is of.
+
+    ``note`` is the signed note with the log's signature alone.
+    """
+
+    checkpoint: Checkpoint
+    text: str
+    note: bytes
+
+
 class Rejected(Exception):
     """A witness does not cosign.
 
@@ -37,7 +48,7 @@ class Rejected(Exception):
             is not shown to extend the one that was cosigned last.
         sentence: why.
         size: where the witness is, with 409 alone.
-        theirs: the checkpoint that the log signed and that is not shown to extend ours, with 422.
+        theirs: what the log signed and is not shown to extend ours, with 422.
     """
 
     def __init__(
@@ -45,7 +56,7 @@ class Rejected(Exception):
         status: int,
         sentence: str,
         size: int | None = None,
-        theirs: Checkpoint | None = None,
+        theirs: Accepted | None = None,
     ) -> None:
         """Keep the parts."""
         super().__init__(sentence)
@@ -64,17 +75,6 @@ class Request(Struct, frozen=True):
 
     old: int
     proof: tuple[bytes, ...]
-    note: bytes
-
-
-class Accepted(Struct, frozen=True):
-    """A checkpoint that may be cosigned once it is stored; ``text`` is what the cosignature is of.
-
-    ``note`` is the signed note with the log's signature alone.
-    """
-
-    checkpoint: Checkpoint
-    text: str
     note: bytes
 
 
@@ -109,7 +109,7 @@ def parse(raw: bytes) -> Request:
 
 
 def check(request: Request, logs: Mapping[str, Vkey], latest: Mapping[str, Checkpoint]) -> Accepted:
-    """Decide whether to cosign.
+    """Decide whether to cosign; what comes out may be, once it is stored.
 
     Args:
         request: what is asked.
@@ -135,7 +135,7 @@ def check(request: Request, logs: Mapping[str, Vkey], latest: Mapping[str, Check
         else:
             merkle.verify_consistency(size, theirs.size, ours.root, theirs.root, request.proof)
     except ProofError as error:
-        raise Rejected(422, str(error), theirs=theirs) from None
+        raise Rejected(422, str(error), theirs=accepted) from None
     return accepted
 
 

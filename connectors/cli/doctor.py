@@ -227,6 +227,8 @@ def _store(site: Site, reader: Reader) -> Iterator[Finding]:
     size = followed.size if followed else 0
     seen = f", last seen {site.local(followed.seen)}" if followed else ""
     yield Finding(Verdict.GOOD, "log", f"{size} entries followed and checked{seen}")
+    cosigned = figures.cosigned.size if figures.cosigned else 0
+    yield Finding(Verdict.GOOD, "witness", f"{cosigned} entries cosigned")
     sent = ", ".join(f"{count} {state}" for state, count in sorted(figures.sent.items()))
     owed = f"{figures.waiting_receipts} receipts still to come"
     yield Finding(Verdict.GOOD, "sent", f"{sent or 'nothing yet'}; {owed}")

@@ -67,6 +67,8 @@ for _name, _module, _help in (
     ("respond", "respond", "Answer joint actions, or take them a step further."),
     ("verify", "verify", "Verify what the store holds, all over again and offline."),
     ("doctor", "doctor", "See whether all is well, and what to do if not."),
+    ("witness", "witness", "Show the keys that the log is cosigned with."),
+    ("policy", "witness", "Print the region's quorum, to verify with offline."),
     ("rotate", "rotate", "Replace the keys by new ones."),
 ):
     main.add_command(Later(_name, _module, _help))

@@ -134,5 +134,11 @@ class Link(Protocol):
     async def entries(self, n: int, width: int) -> bytes:
         """The first ``width`` entries of bundle ``n`` of the log (C2SP tlog-tiles)."""
 
+    async def witness_request(self, old: int) -> bytes:
+        """What there is to cosign for who is at size ``old`` (C2SP tlog-witness); maybe nothing."""
+
+    async def witness_response(self, note: bytes) -> None:
+        """Bring a checkpoint with our cosignatures, as a signed note."""
+
     async def close(self) -> None:
         """Let go of the connection."""

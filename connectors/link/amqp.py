@@ -137,6 +137,14 @@ class AmqpLink:
         """Over the other link."""
         return await self._other.checkpoint()
 
+    async def witness_request(self, old: int) -> bytes:
+        """As the other link."""
+        return await self._other.witness_request(old)
+
+    async def witness_response(self, note: bytes) -> None:
+        """As the other link."""
+        await self._other.witness_response(note)
+
     async def entries(self, n: int, width: int) -> bytes:
         """Over the other link."""
         return await self._other.entries(n, width)

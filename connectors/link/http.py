@@ -156,6 +156,14 @@ class HttpLink:
         reply = await self._ask("POST", "/v1/certificate", body=request.encode("ascii"))
         return _typed(reply, Issued)
 
+    async def witness_request(self, old: int) -> bytes:
+        """``GET /v1/witness/request``."""
+        return await self._ask("GET", "/v1/witness/request", query={"old": str(old)})
+
+    async def witness_response(self, note: bytes) -> None:
+        """``POST /v1/witness/response``."""
+        await self._ask("POST", "/v1/witness/response", body=note)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:

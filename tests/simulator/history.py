@@ -91,6 +91,10 @@ class History:
         head = Checkpoint(self.log.name, size, merkle.tree_root(size, self.tiles))
         return checkpoint.sign_checkpoint(head, self.log, self.log_key)
 
+    def root(self, size: int) -> bytes:
+        """The root of the first entries."""
+        return merkle.tree_root(size, self.tiles)
+
     def acceptance(self, index: int) -> Acceptance:
         """What is given back for an entry."""
         salt, private = self.privates[index]

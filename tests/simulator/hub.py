@@ -15,12 +15,24 @@ from typing import TypeAlias
 import msgspec
 from aiohttp import web
 
+from schemas import (
+    checkpoint,
+    jsontext,
+    merkle,
+    message,
+    note,
+    receipt,
+    routing,
+    signature,
+    statement,
+    witness,
+)
 from schemas import entry as entries
-from schemas import jsontext, merkle, message, note, receipt, routing, signature, statement
 from schemas.acceptance import Acceptance
 from schemas.encoding import b64url, unb64url
 from schemas.entry import AcceptedPrivate, Entry, Recipient, RefusedPrivate
 from schemas.message import Message
+from schemas.note import SignatureLine
 from schemas.refusal import REFUSALS, Refused
 from schemas.routing import Routing
 from tests import builders
@@ -54,6 +66,12 @@ class Lies:
         """the log's newest entries are not served."""
         self.checkpoint: bytes | None = None
         """given as the newest, whatever is."""
+        self.insist = False
+        """witnesses that cosigned more than there is are asked for less all the same."""
+        self.cosignatures: list[SignatureLine] = []
+        """lines that are added to what witnesses are asked to cosign."""
+        self.spoil_request: Callable[[bytes], bytes] = lambda asked: asked
+        """what is done to a request on its way to a witness."""
         self.promise = 0
         """positions that ``last`` counts and that do not exist."""
 
@@ -83,6 +101,12 @@ class SimulatedHub:
         self.histories: dict[str, History] = {}
         self.accounts: dict[str, tuple[str, bytes]] = {}
         self.joins: dict[str, bytes] = {}
+        self.candidate: int | None = None
+        """The size that is frozen until there is a quorum; without one, the newest is asked for."""
+        self.cosigned: dict[tuple[str, int], bytes] = {}
+        """What each witness has cosigned of its own history, by size."""
+        self.heard: list[tuple[str, bytes]] = []
+        """All that witnesses brought."""
         self.requests: list[tuple[str, str, str]] = []
         self.ports: dict[str, int] = {}
         self._bell = Bell()
@@ -104,6 +128,8 @@ class SimulatedHub:
                 web.get("/v1/inbox", self._known(self._inbox)),
                 web.post("/v1/receipts", self._known(self._record_receipt)),
                 web.get("/v1/receipts", self._known(self._give_receipts)),
+                web.get("/v1/witness/request", self._known(self._ask_witness)),
+                web.post("/v1/witness/response", self._known(self._hear_witness)),
                 web.get("/log/checkpoint", self._checkpoint),
                 web.get("/log/{path:tile/.*}", self._known(self._tile)),
             ]
@@ -403,6 +429,30 @@ class SimulatedHub:
             items = found()
         last = max(self._history_of(code).receipts.get(code, [-1]), default=-1)
         return _json({"receipts": items, "last": last})
+
+    # --- Witnesses ---
+
+    async def _ask_witness(self, request: web.Request, code: str) -> web.Response:
+        history, old = self._history_of(code), int(request.query["old"])
+        size = self.candidate or history.size
+        if old > history.size and not self.lies.insist:
+            raise Refused("conflict", f"There are {history.size} entries here.")
+        if old == size and self.cosigned.get((code, size)):
+            return web.Response()
+        proof = merkle.consistency_proof(old, size, history.tiles) if 0 < old <= size else []
+        raw = witness.merge(history.checkpoint(size), self.lies.cosignatures)
+        asked = witness.encode(witness.Request(old, tuple(proof), raw))
+        return web.Response(body=self.lies.spoil_request(asked))
+
+    async def _hear_witness(self, request: web.Request, code: str) -> web.Response:
+        raw = await request.read()
+        head = checkpoint.open_checkpoint(raw, self.log)
+        history = self._history_of(code)
+        self.heard.append((code, raw))
+        if head.size > history.size or history.root(head.size) != head.root:
+            raise Refused("conflict", "It is of another history.")
+        self.cosigned[code, head.size] = raw
+        return _json({"quorum": False})
 
     # --- The log ---
 

@@ -97,7 +97,7 @@ async def test_the_candidate_stands_still_until_the_quorum_has_cosigned_it(hub, 
     signed, head = await served(hub)
     assert head.size == frozen
     text = policy.regional(hub.vkey, {one.participant.code: vkey_of(one) for one in them})
-    assert policy.open_witnessed(note.encode(signed), policy.parse(text.encode())) == head
+    assert policy.open_witnessed(note.encode(signed), policy.parse((text or "").encode())) == head
     assert await step(them) == [False, False, False, True]
     assert await sizes(hub) == (frozen + 2, frozen + 2)
 

@@ -28,8 +28,8 @@ from connectors.link.http import HttpLink
 from connectors.outbox import Outbox
 from connectors.store import Store
 from hub import authority
+from schemas import cosignature, message, note, policy, signature, statement
 from schemas import entry as entries
-from schemas import message, note, signature, statement
 from schemas.encoding import b64url, format_time, uuid7
 from schemas.joint_action import ActionState
 from schemas.message import Text
@@ -37,7 +37,10 @@ from tests import builders
 from tests.simulator.institution import exchange
 from tests.simulator.waiting import until
 
-COMMANDS = ("join", "run", "send", "inbox", "show", "respond", "verify", "doctor", "rotate")
+COMMANDS = (
+    *("join", "run", "send", "inbox", "show", "respond", "verify", "doctor"),
+    *("witness", "policy", "rotate"),
+)
 
 BULLETIN = """\
 ---
@@ -1141,3 +1144,50 @@ async def test_run_hands_over_to_the_daemon(two, monkeypatch):
 def test_main_is_a_click_group():
     assert isinstance(main, click.Group)
     assert set(main.commands) == set(COMMANDS)
+
+
+# --- Witnessing ---
+
+
+async def test_witness_shows_the_registered_key_and_a_second_one_once_it_is_made(two):
+    hub, kz, _ = two
+    name = cosignature.witness_name(hub.log.name, "kz")
+    first = str(cosignature.vkey_of(name, kz.keyring.witness))
+    assert await told(kz.path, "witness") == {"cosigned": 0, "vkeys": [first]}
+    made = await told(kz.path, "witness", "--add-ml-dsa-44")
+    assert made["vkeys"][0] == first
+    assert note.Vkey.parse(made["vkeys"][1]).kind == cosignature.ML_DSA_44
+    assert await told(kz.path, "witness", "--add-ml-dsa-44") == made
+    assert made["vkeys"][1] in (await typed(kz.path, "witness")).stdout
+
+
+async def test_witness_and_doctor_tell_how_far_the_log_is_cosigned(two):
+    hub, kz, _ = two
+    async with running(kz):
+        await until(lambda: kz.log.of("log.cosigned"), "cosigned")
+    size = hub.history.size
+    assert (await told(kz.path, "witness"))["cosigned"] == size
+    assert f"{size} entries cosigned" in (await typed(kz.path, "doctor", status=1)).stdout
+
+
+async def test_policy_prints_the_region_s_quorum_from_the_followed_log():
+    async with exchange("kz", "kg", "tj", "tm") as (hub, institutions):
+        kz = institutions["kz"]
+        async with running(kz):
+            await until(lambda: kz.log.of("log.followed"), "followed")
+        found = policy.parse((await typed(kz.path, "policy")).stdout_bytes)
+        assert (await told(kz.path, "policy"))["policy"].encode() == (
+            await typed(kz.path, "policy")
+        ).stdout_bytes
+    assert found.logs == (hub.log,)
+    for code, one in institutions.items():
+        name = cosignature.witness_name(hub.log.name, code)
+        assert found.witnesses[code] == cosignature.vkey_of(name, one.keyring.witness)
+
+
+async def test_policy_says_so_while_there_are_too_few_witnesses(two):
+    _, kz, _ = two
+    async with running(kz):
+        await until(lambda: kz.log.of("log.followed"), "followed")
+    result = await typed(kz.path, "policy", status=1)
+    assert "no quorum yet" in result.stderr

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connectors import metrics
 from connectors.alarms import Severity
-from connectors.tables import Figures, Followed, Identity
+from connectors.tables import Cosigned, Figures, Followed, Identity
 from schemas.encoding import format_time
 from tests import builders
 
@@ -18,6 +18,7 @@ NOW = builders.NOW
 FIGURES = Figures(
     identity=Identity("uz-nhrc", "log"),
     followed=Followed(120, b"", b"", 125, format_time(NOW - timedelta(minutes=1))),
+    cosigned=Cosigned(110, b"", b""),
     sent={"accepted": 7, "pending": 2},
     waiting_receipts=4,
     inbox={"valid": 30, "expired": 1},
@@ -57,6 +58,8 @@ def test_the_figures_are_those_of_the_store():
         ("nhri_connector_receipts_waiting",): 4,
         ("nhri_connector_inbox_position",): 32,
         ("nhri_connector_inbox_gap",): 1,
+        ("nhri_connector_witness_entries",): 110,
+        ("nhri_connector_witness_lag_entries",): 10,
         ("nhri_connector_inbox_messages", "valid"): 30,
         ("nhri_connector_inbox_messages", "invalid"): 0,
         ("nhri_connector_inbox_messages", "expired"): 1,

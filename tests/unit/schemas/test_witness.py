@@ -164,14 +164,14 @@ class TestNotCosigned:
     def test_is_another_tree_of_the_same_size(self):
         other = head(5, [*LEAVES[:4], merkle.leaf_hash(b"another")])
         rejection = rejected(Request(5, (), signed(other)), head(5))
-        assert (rejection.status, rejection.theirs) == (422, other)
+        assert (rejection.status, rejection.theirs.checkpoint) == (422, other)
 
     def test_is_a_larger_tree_of_another_history(self):
         leaves = [merkle.leaf_hash(b"another"), *LEAVES[1:]]
         other = merkle.append(0, {}, leaves)
         proof = tuple(merkle.consistency_proof(5, 9, other))
         rejection = rejected(Request(5, proof, signed(head(9, leaves))), head(5))
-        assert (rejection.status, rejection.theirs) == (422, head(9, leaves))
+        assert (rejection.status, rejection.theirs.checkpoint) == (422, head(9, leaves))
 
     def test_is_what_comes_with_a_proof_of_something_else(self):
         proof = tuple(merkle.consistency_proof(5, 10, TILES))
