@@ -85,8 +85,12 @@ class Witness:
 
         A proof that does not hold shows nothing by itself; the entries do.
         """
-        if not await self._parts.follower.agrees(theirs.checkpoint, theirs.note):
-            await self._show(last, monitor.contradicts(last, theirs.checkpoint, theirs.note))
+        head = theirs.checkpoint
+        if not await self._parts.follower.agrees(head, theirs.note):
+            await self._show(last, monitor.contradicts(last, head, theirs.note))
+        elif head.size < last.size:
+            detail = f"it wants a log of {head.size} entries cosigned instead"
+            await self._show(last, monitor.behind(last, detail))
 
     async def _cosign(self, accepted: Accepted) -> bool:
         parts, head = self._parts, accepted.checkpoint

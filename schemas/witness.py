@@ -48,7 +48,8 @@ class Rejected(Exception):
             is not shown to extend the one that was cosigned last.
         sentence: why.
         size: where the witness is, with 409 alone.
-        theirs: what the log signed and is not shown to extend ours, with 422.
+        theirs: what the log signed and is not shown to extend ours, with 422; or what is smaller
+            than the old size, with 400.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ def check(request: Request, logs: Mapping[str, Vkey], latest: Mapping[str, Check
     accepted = _open(request.note, logs)
     theirs = accepted.checkpoint
     if request.old > theirs.size:
-        raise Rejected(400, "The old size is greater than that of the checkpoint.")
+        raise Rejected(400, "The old size is greater than the checkpoint's.", theirs=accepted)
     ours = latest.get(theirs.origin)
     size = 0 if ours is None else ours.size
     if request.old != size:

@@ -150,7 +150,8 @@ class TestNotCosigned:
         assert rejected(Request(0, (), raw)).status == 422
 
     def test_is_a_request_whose_old_size_is_the_greater_one(self):
-        assert rejected(Request(6, (), signed(head(5))), head(6)).status == 400
+        rejection = rejected(Request(6, (), signed(head(5))), head(6))
+        assert (rejection.status, rejection.theirs.checkpoint) == (400, head(5))
 
     @pytest.mark.parametrize("old", [0, 3, 5])
     def test_is_a_request_that_begins_elsewhere_and_the_answer_is_where(self, old):
