@@ -34,6 +34,9 @@ log = {log}  # the key that the hub's log is verified with
 # certificate = "CODE.pem"  # instead of a password; fetched from the hub, and renewed in time
 # key = "CODE-key.pem"  # only for a certificate of another authority, which nobody renews here
 
+# [witness]  # where another log may reach the witness (C2SP tlog-witness); our hub need not
+# listen = "127.0.0.1:8099"
+
 [receipts]
 overdue_hours = 72  # when a recipient's receipt counts as overdue
 """
@@ -92,6 +95,18 @@ class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str = ""
 
 
+class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the witness listens (C2SP tlog-witness), as ``host:port``; empty: nowhere."""
+
+    listen: Annotated[str, Meta(pattern=r"^([^\s/]+:[1-9][0-9]{0,4})?$(?!\n)")] = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(pattern=CODE_PATTERN)]
     hub: HubConfig
@@ -99,6 +114,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: LinkConfig = LinkConfig()
     receipts: ReceiptsConfig = ReceiptsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    witness: WitnessConfig = WitnessConfig()
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -110,6 +126,7 @@ class Config(msgspec.Struct, frozen=True):
     receipts: ReceiptsConfig = ReceiptsConfig()
     link: LinkConfig = LinkConfig()
     metrics: Path | None = None
+    witness: WitnessConfig = WitnessConfig()
 
     @property
     def log_key(self) -> Vkey:
@@ -174,7 +191,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     state = folder / (file.state or file.code)
     link = _with_paths(file.link, folder, state)
     metrics = folder / file.metrics.file if file.metrics.file else None
-    return Config(file.code, state, file.hub, file.receipts, link, metrics)
+    return Config(file.code, state, file.hub, file.receipts, link, metrics, file.witness)
 
 
 def _with_paths(link: LinkConfig, folder: Path, state: Path) -> LinkConfig:

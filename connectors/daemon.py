@@ -10,8 +10,8 @@ import asyncio
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class Daemon:
         self._receiver = Receiver(parts, _languages(config.code), self._owing, pace.wait)
         self._answers = Answers(parts, keyring.sign)
         self._receipts = Receipts(parts, pace.wait)
-        self._witness = Witness(parts, keys.witnesses(config.keys), config.keys)
+        self.witness = Witness(parts, keys.witnesses(config.keys), config.keys)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. A worker that fails with what no time heals ends all of them.
@@ -110,7 +110,7 @@ class Daemon:
             self._work("answers", self._answers.step, self._until_owing),
             self._work("receipts", self._receipts.step, lambda: asyncio.sleep(pace.idle)),
             self._work("log", self._parts.follower.follow, lambda: asyncio.sleep(pace.log)),
-            self._work("witness", self._witness.step, lambda: asyncio.sleep(pace.log)),
+            self._work("witness", self.witness.step, lambda: asyncio.sleep(pace.log)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
         ]
         if self._renewal is not None:
@@ -252,12 +252,31 @@ async def run(
             parts = Parts(config.code, config.log_key, store, link, follower, events, clock)
             events.started(config.hub.url, encrypted=config.encrypted)
             renewal = _renewal(parts, http, config, keyring, tls)
-            await Daemon(parts, config, keyring, pace, chance, renewal).run(stop)
+            daemon = Daemon(parts, config, keyring, pace, chance, renewal)
+            async with _served(daemon.witness, config):
+                await daemon.run(stop)
         finally:
             await link.close()
     finally:
         store.close()
     events.stopped()
+
+
+@asynccontextmanager
+async def _served(witness: Witness, config: Config) -> AsyncIterator[None]:
+    if not config.witness.listen:
+        yield
+        return
+    # Where nobody is to reach the witness, the memory for a server is not taken.
+    from connectors.witness_server import listening  # noqa: PLC0415
+
+    host, port = config.witness.address
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(listening(witness, config.log_key.name, host, port))
+        except OSError as error:
+            raise ConfigError(f"witness.listen: {config.witness.listen}: {error}.") from None
+        yield
 
 
 def _tls(config: Config, keyring: Keyring) -> ssl.SSLContext:

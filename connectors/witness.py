@@ -6,6 +6,7 @@ and hashed here by the follower, give the root. What is cosigned is in the store
 cosignature leaves; a crash in between repeats the same checkpoint.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from connectors.tables import Cosigned
 from schemas import cosignature, note, witness
 from schemas.checkpoint import Checkpoint
 from schemas.cosignature import Private
-from schemas.note import NoteError
+from schemas.note import NoteError, SignatureLine
 from schemas.witness import Accepted, Rejected
 
 BOUND = "witness.bound"
@@ -27,9 +28,11 @@ BOUND = "witness.bound"
 
 _CURSOR = "witness.bound"
 
+RESTORED = "witness-restored"
+
 
 class Witness:
-    """The worker that cosigns the hub's checkpoints with the institution's witness keys."""
+    """The institution as witness of the hub's log."""
 
     def __init__(self, parts: Parts, keys: Sequence[Private], folder: Path) -> None:
         """Cosign with these keys, which are in this folder."""
@@ -38,19 +41,24 @@ class Witness:
         self._folder = folder
         self._name = cosignature.witness_name(parts.log.name, parts.code)
         self._vkeys = [cosignature.vkey_of(self._name, key) for key in keys]
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def latest(self) -> Cosigned | None:
+        """What was cosigned last."""
+        return self._parts.store.cosigned()
 
     async def step(self) -> bool:
-        """Ask for what there is to cosign, and cosign it; True when there may be more at once.
+        """Ask the hub what there is to cosign, and cosign it; True when there may be more at once.
 
         Raises:
             LinkError: the hub cannot be reached, or what it gave does not hold.
         """
-        if not bind(self._folder, self._parts.store):
-            self._restored("The store or the keys were brought back from a backup.")
+        if not self._may_cosign():
             return False
-        last = self._parts.store.cosigned()
+        last, link = self.latest, self._parts.link
         try:
-            raw = await self._parts.link.witness_request(last.size if last else 0)
+            raw = await link.witness_request(last.size if last else 0)
         except HubRefused as refused:
             if refused.code != "conflict" or last is None:
                 raise
@@ -58,11 +66,39 @@ class Witness:
             return False
         if not raw:
             return False
-        accepted = await self._judge(raw, last)
-        return accepted is not None and await self._cosign(accepted)
+        try:
+            cosigned = await self.cosign(raw)
+        except Rejected as rejected:
+            raise Later(f"What the hub wants cosigned does not hold: {rejected}") from None
+        # A crash here: the hub asks for the same checkpoint again, and it is cosigned again.
+        await link.witness_response(cosigned.note)
+        self._parts.events.cosigned(cosigned.size)
+        return True
 
-    async def _judge(self, raw: bytes, last: Cosigned | None) -> Accepted | None:
-        """What may be cosigned; None where we must not, and somebody was told."""
+    async def cosign(self, raw: bytes) -> Cosigned:
+        """Cosign what the body of an ``add-checkpoint`` asks for; it is in the store afterwards.
+
+        Raises:
+            Rejected: it is not cosigned; whoever had to be told was.
+            LinkError: the hub cannot be reached, to see the entries.
+        """
+        async with self._one_at_a_time:
+            accepted = await self._judge(raw, self.latest)
+            now, head = int(self._parts.clock().timestamp()), accepted.checkpoint
+            lines = [cosignature.cosign(accepted.text, self._name, key, now) for key in self._keys]
+            cosigned = Cosigned(head.size, head.root, witness.merge(accepted.note, lines))
+            with self._parts.store.transaction():
+                self._parts.store.set_cosigned(cosigned)
+        return cosigned
+
+    def lines(self, cosigned: Cosigned) -> str:
+        """Our signature lines in a cosigned checkpoint."""
+        signed = note.parse_note(cosigned.note)
+        return "".join(note.encode_line(line) for line in signed.signatures if self._is_ours(line))
+
+    async def _judge(self, raw: bytes, last: Cosigned | None) -> Accepted:
+        if not self._may_cosign():
+            raise Rejected(503, "This witness needs a new key.")
         log = self._parts.log
         latest = {log.name: Checkpoint(log.name, last.size, last.root)} if last else {}
         try:
@@ -71,13 +107,13 @@ class Witness:
         except Rejected as rejected:
             if rejected.theirs is not None and last is not None:
                 await self._dispute(last, rejected.theirs)
-            raise Later(f"What the hub wants cosigned does not hold: {rejected}") from None
+            raise
         head = accepted.checkpoint
         if not await self._parts.follower.agrees(head, accepted.note):
-            return None  # the follower has told of it
+            raise Rejected(422, "It is not of the history that is followed here.", theirs=accepted)
         if (last is None or head.size > last.size) and self._signed_by_us(request.note):
             self._restored(f"A checkpoint of {head.size} entries has our cosignature already.")
-            return None
+            raise Rejected(503, "This witness needs a new key.")
         return accepted
 
     async def _dispute(self, last: Cosigned, theirs: Accepted) -> None:
@@ -92,23 +128,14 @@ class Witness:
             detail = f"it wants a log of {head.size} entries cosigned instead"
             await self._show(last, monitor.behind(last, detail))
 
-    async def _cosign(self, accepted: Accepted) -> bool:
-        parts, head = self._parts, accepted.checkpoint
-        now = int(parts.clock().timestamp())
-        lines = [cosignature.cosign(accepted.text, self._name, key, now) for key in self._keys]
-        cosigned = Cosigned(head.size, head.root, witness.merge(accepted.note, lines))
-        with parts.store.transaction():
-            parts.store.set_cosigned(cosigned)
-        # A crash here: the hub asks for the same checkpoint again, and it is cosigned again.
-        await parts.link.witness_response(cosigned.note)
-        parts.events.cosigned(head.size)
-        return True
-
     async def _show(self, last: Cosigned, finding: Finding) -> None:
         """Raise the alarm, and show the hub its own signature: an honest one stops signing."""
         self._parts.fork(finding)
         with suppress(HubRefused):
             await self._parts.link.witness_response(last.note)
+
+    def _is_ours(self, line: SignatureLine) -> bool:
+        return (line.name, line.key_id) in {(vkey.name, vkey.key_id) for vkey in self._vkeys}
 
     def _signed_by_us(self, raw: bytes) -> bool:
         try:
@@ -116,8 +143,22 @@ class Witness:
         except NoteError:
             return False  # somebody else's line in our name
 
+    # --- A key that may have cosigned more than is remembered ---
+
+    def _may_cosign(self) -> bool:
+        """Whether the store remembers all that the key cosigned; a new key ends the alarm."""
+        store = self._parts.store
+        if not bind(self._folder, store):
+            self._restored("The store or the keys were brought back from a backup.")
+        found = {a.subject for a in store.alarms() if a.kind == RESTORED}
+        if found - {self._key_id}:
+            with store.transaction():
+                for subject in found - {self._key_id}:
+                    store.end_alarm(RESTORED, subject, self._parts.now())
+        return self._key_id not in found
+
     def _restored(self, sentence: str) -> None:
-        self._parts.found([Finding("witness-restored", self._key_id, sentence)])
+        self._parts.found([Finding(RESTORED, self._key_id, sentence)])
 
     @property
     def _key_id(self) -> str:

@@ -6,6 +6,7 @@ The daemons are real; the hub is the simulator, which can lie, and at the end th
 import asyncio
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,9 @@ from connectors.store import Store
 from connectors.witness import bind
 from schemas import checkpoint, cosignature, note, policy
 from schemas.note import NoteError
-from tests import builders
+from tests import builders, client
 from tests.integration.connectors.test_with_hub import exchange as with_hub
-from tests.simulator.institution import exchange
+from tests.simulator.institution import Institution, exchange
 from tests.simulator.waiting import DEADLINE, until
 
 
@@ -243,6 +244,12 @@ async def test_a_connector_from_a_backup_witnesses_nothing_until_it_has_a_new_ke
             await until(lambda: kz.ask(lambda store: store.size()) == hub.history.size, "followed")
         assert len(hub.heard) == heard
         assert {kind for kind, _ in kz.alarms()} == {"witness-restored"}
+        old = keys.set_aside(kz.config.keys)
+        kz.keyring = keys.make(kz.config.keys)
+        shutil.copy(old / "sign.pem", kz.config.keys)  # the simulator knows no other
+        async with kz.running():
+            await until(lambda: calm(kz), "the alarm ends")
+            await until(lambda: len(hub.heard) > heard, "the new key cosigns")
 
 
 async def test_our_own_cosignature_under_what_we_do_not_remember_is_not_followed_by_another():
@@ -371,3 +378,38 @@ async def test_connectors_are_the_hub_s_quorum_and_messages_go_on_meanwhile(tmp_
                 with suppress(NoteError):  # not yet the first quorum
                     head = policy.open_witnessed(raw, wanted)
         assert calm(kz, *others)
+
+
+async def test_a_hub_with_an_older_database_is_stopped_by_its_own_witnesses(tmp_path):
+    settings = client.new_settings(tmp_path / "hub")
+    folder, backup = Path(settings.folder), tmp_path / "backup"
+    async with AsyncExitStack() as stack:
+        async with client.running(settings) as hub:
+            kz, kg = [await joined(hub, code, tmp_path) for code in ("kz", "kg")]
+            for one in (kz, kg):
+                await stack.enter_async_context(one.running())
+            await until(lambda: cosigned(kz) and cosigned(kg), "cosigned")
+        shutil.copytree(folder, backup)
+        async with client.running(settings) as hub:
+            await kz.settled(kz.send())
+            size = (await hub.operator.get("/v1/status"))["log_size"]
+            await until(lambda: cosigned(kz).size >= size and cosigned(kg).size >= size, "cosigned")
+        shutil.rmtree(folder)
+        backup.rename(folder)
+        async with client.running(settings) as hub:
+            await kz.alarmed("log-shrank")
+            async with asyncio.timeout(DEADLINE):
+                while not (status := await hub.operator.get("/v1/status"))["signing_stopped"]:
+                    pass
+            assert "is an older copy" in status["signing_stopped"]
+            later = kg.send()
+            await kg.taken(later)
+            await until(lambda: kg.sent(later).code == "storage", "nothing is signed")
+
+
+async def joined(hub, code, folder):
+    one = Institution(code, folder, hub.connection.url, hub.vkey)
+    bundle = await hub.operator.invite(code)
+    fingerprint = await one.join(str(bundle["invitation"]))
+    await hub.operator.post(f"/v1/members/{code}/approve", fingerprint=fingerprint)
+    return one
