@@ -54,6 +54,12 @@ class Hub:
         """Have something done. Raises the same as ``get``."""
         return self._json(await self._bytes("POST", path, {}, body, PATIENCE))
 
+    async def download(self, path: str, query: Mapping[str, str | None], limit: int) -> bytes:
+        """A file that the hub makes, cut after ``limit`` + 1 bytes. Raises the same as ``get``."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        async with self._response("GET", path, asked, None, PATIENCE) as response:
+            return await self._checked(response, limit)
+
     async def fetch(self, path: str, limit: int) -> bytes | None:
         """A file of the log, or None where there is none.
 

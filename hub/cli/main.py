@@ -8,6 +8,7 @@ from hub.cli.audit import audit
 from hub.cli.ca import ca
 from hub.cli.command import access_options, examples
 from hub.cli.doctor import doctor
+from hub.cli.evidence import evidence, verify
 from hub.cli.key import key
 from hub.cli.member import member
 from hub.cli.rabbitmq import rabbitmq
@@ -55,9 +56,9 @@ class Later(click.Command):
 def main(**_: object) -> None:
     """Run a message hub for human rights institutions, and ask the one that runs.
 
-    All commands but init, serve and demo speak to the running hub: on this machine over the socket
-    that the settings name, elsewhere over --hub URL with --token-file FILE. These options may stand
-    before or after the command's name.
+    All commands but init, serve, verify and demo speak to the running hub: on this machine over the
+    socket that the settings name, elsewhere over --hub URL with --token-file FILE. These options
+    may stand before or after the command's name.
 
     Exit codes: 0 done, 1 the thing asked about is not so, 2 usage, 3 the hub cannot be reached, 4
     the hub refused. The environment: NHRI_CONFIG names the settings, NO_COLOR takes the colours
@@ -65,6 +66,6 @@ def main(**_: object) -> None:
     """
 
 
-for command in (init, serve, member, key, token, audit, ca, rabbitmq, doctor):
+for command in (init, serve, member, key, token, audit, evidence, verify, ca, rabbitmq, doctor):
     main.add_command(command)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))

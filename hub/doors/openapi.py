@@ -17,6 +17,7 @@ from hub.doors import answers, http
 from hub.doors.access import TABLE, Role
 from hub.doors.answers import REF
 from hub.doors.audit import Search
+from hub.doors.evidence import ZIP, Reading
 from hub.doors.exchange import Page
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
@@ -195,6 +196,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("GET", "/v1/audit/messages/{id}/why"): Operation(
             {200: Why}, ("bad-request", "not-found", *_WRITTEN), query=Whom
+        ),
+        ("GET", "/v1/audit/messages/{id}/evidence"): Operation(
+            {200: ZIP},
+            ("bad-request", "not-found", *_WRITTEN),
+            query=Reading,
+            format="docs/evidence.md",
         ),
         ("GET", "/v1/audit/verify"): Operation({200: Verdict}),
         ("GET", "/v1/quarantine"): Operation(

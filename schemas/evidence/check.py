@@ -398,3 +398,24 @@ def _when(seconds: int) -> str:
     if seconds > _LAST_SECOND:
         return f"{seconds} seconds after 1970"
     return f"at {format_time(datetime.fromtimestamp(seconds, UTC))}"
+
+
+_SIGNS = {Result.HOLDS: "holds ", Result.FAILS: "NOT SO", Result.OPEN: "OPEN  "}
+
+
+def lines(report: Report) -> Iterator[str]:
+    """A report in words, a line for each thing."""
+    for finding in report.findings:
+        yield f"{_SIGNS[finding.result]}  {finding.sentence}"
+    for limit in report.limits:
+        yield f"not checked  {limit}"
+
+
+def verdict(report: Report) -> str:
+    """The one sentence that says whether to believe it."""
+    failed = [finding for finding in report.findings if finding.result is Result.FAILS]
+    if failed:
+        return f"It does not hold: {failed[0].sentence}"
+    if not report.holds:
+        return "All of it fits together, but under a log key that nobody vouches for."
+    return "All of it holds, under keys that the policy trusts."

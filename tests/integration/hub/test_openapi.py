@@ -123,6 +123,7 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
     for message_id in (sent, builders.message_id()):
         await operator.get(f"/v1/audit/messages/{message_id}")
         await operator.get(f"/v1/audit/messages/{message_id}/why", member="kg")
+        await operator.get(f"/v1/audit/messages/{message_id}/evidence")
     await operator.get("/v1/audit/events", limit=500)
 
 

@@ -29,6 +29,7 @@ RECEIVING = {
     "POST /v1/certificate",
     "GET /v1/keys",
     "GET /v1/members",
+    "GET /v1/audit/messages/{id}/evidence",
 }
 SENDING = {"POST /v1/messages", "GET /v1/receipts"}
 AUDITING = {
@@ -38,6 +39,7 @@ AUDITING = {
     "GET /v1/audit/events",
     "GET /v1/audit/messages/{id}",
     "GET /v1/audit/messages/{id}/why",
+    "GET /v1/audit/messages/{id}/evidence",
     "GET /v1/audit/verify",
     "GET /v1/status",
     "GET /v1/quarantine",
