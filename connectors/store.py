@@ -42,6 +42,7 @@ from connectors.tables import (
 )
 from schemas import entry as entries
 from schemas import jsontext, merkle
+from schemas.acceptance import Acceptance
 from schemas.directory import Directory, DirectoryError
 from schemas.merkle import Tile
 
@@ -192,6 +193,12 @@ class Reader:
             " ORDER BY number LIMIT ?"
         )
         return self._rows(Answer, sql, limit)
+
+    def recorded_answer(self, number: int) -> Acceptance | None:
+        """A receipt of ours as the hub recorded it; None where it has not."""
+        sql = "SELECT acceptance FROM answers WHERE number = ? AND acceptance IS NOT NULL"
+        raws = (msgspec.convert(raw, bytes) for (raw,) in self._select(sql, number))
+        return next((jsontext.decode(raw, Acceptance) for raw in raws), None)
 
     def covered(self, number: int) -> int:
         """How many messages a receipt of ours covers."""

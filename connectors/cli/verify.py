@@ -1,4 +1,4 @@
-"""``nhri-connector verify``: is everything that the store holds so, and what was checked?"""
+"""``nhri-connector verify``: is what the store or a file holds so, and what was checked?"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,9 @@ import click
 
 from connectors import files
 from connectors.cli.audit import Assembled, Auditor
+from connectors.cli.evidence import verify_file
 from connectors.cli.inbox import at
-from connectors.cli.options import examples
+from connectors.cli.options import common_options, examples
 from connectors.cli.outcome import NotSo
 from connectors.cli.output import print_json, progress, say
 from connectors.cli.reading import is_notice
@@ -26,9 +27,10 @@ _PAGE = 200
         "nhri-connector verify --all --config kz.toml",
         "nhri-connector verify 019f270c-11ca-7000-8000-000000000000 --config kz.toml",
         "nhri-connector verify 12 --output agreement.jose --config kz.toml",
+        "nhri-connector verify visit.zip --policy policy.txt",
     )
 )
-@click.argument("message", metavar="[ID|POSITION]", required=False)
+@click.argument("message", metavar="[ID|POSITION|FILE.zip]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Verify everything in the store.")
 @click.option(
     "--output",
@@ -36,13 +38,34 @@ _PAGE = 200
     metavar="FILE",
     help="Write the joint action's notice with all signatures there, as one envelope.",
 )
-@on_site
-def verify(site: Site, message: str | None, everything: bool, output: Path | None) -> None:
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="For an evidence file: whose log to believe, and how many witnesses (C2SP tlog-policy).",
+)
+@common_options
+def verify(
+    message: str | None, policy: Path | None, config: Path | None, as_json: bool, **of_store: object
+) -> None:
     """Verify again, offline: signatures, proofs of inclusion, the log, receipts, joint actions.
 
     Nothing that was found before is believed. The one thing that is trusted is the key of the log,
     which was compared when the institution joined. Ends with 1 when anything is not so.
+
+    An evidence file (FILE.zip) needs no connector: it is checked against the keys of a --policy.
+    Without one they are unanchored, and it ends with 1.
     """
+    if message is not None and message.endswith(".zip"):
+        verify_file(Path(message), policy, as_json=as_json)
+    elif policy is not None:
+        raise click.UsageError("--policy goes with an evidence file, FILE.zip.")
+    else:
+        _verify_store(config=config, as_json=as_json, message=message, **of_store)
+
+
+@on_site
+def _verify_store(site: Site, message: str | None, everything: bool, output: Path | None) -> None:
     if (message is None) == (not everything):
         raise click.UsageError("Give the id or position of a message, or --all.")
     if output and not message:

@@ -38,7 +38,7 @@ from tests.simulator.institution import exchange
 from tests.simulator.waiting import until
 
 COMMANDS = (
-    *("join", "run", "send", "inbox", "show", "respond", "verify", "doctor"),
+    *("join", "run", "send", "inbox", "show", "respond", "evidence", "verify", "doctor"),
     *("witness", "policy", "rotate"),
 )
 

@@ -1,0 +1,66 @@
+"""Evidence from a connector's own store: what it holds proves its messages without the hub's help.
+
+The entries of the directory and the hashes of all others were read when the log was followed, so
+that every proof can be made here, under the checkpoint that was followed last.
+"""
+
+from collections.abc import Iterator
+
+from connectors.store import Reader, StoreError
+from connectors.tables import Received, Sent
+from schemas import entry as entries
+from schemas import jsontext, proof
+from schemas.acceptance import Acceptance
+from schemas.directory import Directory
+from schemas.encoding import unb64url
+from schemas.evidence import bundle
+from schemas.evidence.bundle import Evidence, Head, Row
+from schemas.note import Vkey
+
+
+def gather(reader: Reader, log: Vkey, row: Sent | Received) -> Evidence:
+    """The evidence of a message that was sent or received.
+
+    Raises:
+        StoreError: the hub has not answered to it, or the log was not followed as far.
+        NoteError, ProofError: the store does not hold what was followed.
+    """
+    followed = reader.followed()
+    if row.acceptance is None or followed is None:
+        raise StoreError(f"The hub has not answered to {row.id}: there is nothing to prove yet.")
+    directory = reader.directory()
+    head = bundle.head(followed.note, log, bundle.witnesses_of(directory, log.name))
+    rows = [_row(row.acceptance), *_receipts(reader, row)]
+    rows += _history(reader, row.envelope or None, rows, head, directory)
+    tiles = reader.tiles(bundle.tiles(rows, head))
+    return bundle.assemble(row.id or "", row.envelope or None, rows, head, tiles)
+
+
+def _row(acceptance: Acceptance) -> Row:
+    return Row(
+        proof.parse(acceptance.proof).index,
+        unb64url(acceptance.entry),
+        unb64url(acceptance.private),
+        unb64url(acceptance.salt),
+    )
+
+
+def _receipts(reader: Reader, row: Sent | Received) -> Iterator[Row]:
+    """Of a message of ours the receipts of all others, of another's our own."""
+    if isinstance(row, Received):
+        own = None if row.answer is None else reader.recorded_answer(row.answer)
+        if own is not None:
+            yield _row(own)
+        return
+    for index in {e.index for e in reader.expected(row.id) if e.index is not None}:
+        for recorded in reader.receipts(index - 1, 1):
+            yield _row(jsontext.decode(recorded.raw, Acceptance))
+
+
+def _history(
+    reader: Reader, envelope: bytes | None, rows: list[Row], head: Head, directory: Directory
+) -> Iterator[Row]:
+    codes = bundle.parties(envelope, rows, head, directory)
+    for kept in reader.log_entries(0, head.checkpoint.size):
+        if kept.type in entries.DIRECTORY_TYPES and entries.decode(kept.raw).subject in codes:
+            yield Row(kept.index, kept.raw)
