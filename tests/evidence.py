@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from schemas import checkpoint, cosignature, jsontext, merkle, note
 from schemas import entry as entries
@@ -16,6 +17,11 @@ from schemas.note import Vkey
 from tests import builders
 
 COVER = (Path(bundle.__file__).parent / "cover.html").read_text(encoding="utf-8")
+TEXTS = jsontext.decode(
+    COVER.partition('id="texts">')[2].partition("</script>")[0].encode(), dict[str, dict[str, str]]
+)
+"""The page's words, by language and name."""
+
 ID = builders.message_id()
 COSIGNED = 1_782_896_400
 """When the witnesses cosigned: a moment after ``builders.NOW``."""
@@ -156,6 +162,21 @@ def of_rows(
     return bundle.assemble(ID, envelope if shown else None, rows, head, tiles)
 
 
+def cosigned_with_ml_dsa() -> Evidence:
+    """The evidence of a message under a checkpoint that a witness cosigned with ML-DSA-44."""
+    log = Log(*builders.directory_log(kz="member"))
+    raw = builders.signed(builders.message())
+    accepted = log.accept(raw, ["kg"])
+    private = MLDSA44PrivateKey.from_seed_bytes(bytes(32))
+    signed = note.parse_note(log.signed())
+    line = cosignature.cosign(signed.text, "pq.example", private, COSIGNED)
+    cosigned = note.encode(note.Note(signed.text, (*signed.signatures, line)))
+    by = cosignature.vkey_of("pq.example", private)
+    head = bundle.head(cosigned, builders.LOG, [by])
+    tiles = {tile: log.tiles[tile] for tile in bundle.tiles(log.rows, head)}
+    return bundle.assemble(ID, raw, [*log.rows[:2], accepted], head, tiles)
+
+
 def _is_about(line: Entry, codes: Collection[str | None]) -> bool:
     return line.type in entries.DIRECTORY_TYPES and line.subject in codes
 
@@ -170,12 +191,12 @@ def changed(made: Evidence, **members: object) -> Evidence:
     return msgspec.structs.replace(made, **members)
 
 
-def with_entry(made: Evidence, index: int, **members: object) -> Evidence:
+def with_entry(made: Evidence, at: int, **members: object) -> Evidence:
     """Evidence with one entry that has other members."""
     return changed(
         made,
         entries=tuple(
-            msgspec.structs.replace(one, **members) if one.index == index else one
+            msgspec.structs.replace(one, **members) if one.index == at else one
             for one in made.entries
         ),
     )
