@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that the programs which its arguments name are on this machine:
 #   setup.sh python                          prints the path of a Python that can build .venv
-#   setup.sh rabbitmq postgresql chromium    what tests and demo start; prints nothing
+#   setup.sh rabbitmq postgresql chromium openssl    what tests and demo start; prints nothing
 # On Debian and Ubuntu, as root or with sudo, it installs what is missing; elsewhere it says what
 # to install and fails. What a person has to know goes to stderr.
 set -eu
@@ -74,6 +74,11 @@ check_chromium() {
     lacks 'Chromium is missing (chromium, chromium-browser or google-chrome)' "$package"
 }
 
+check_openssl() {
+    there openssl && return
+    lacks 'OpenSSL 3 is missing (openssl)' openssl
+}
+
 check() {
     missing= packages= services=
     for need; do
@@ -121,8 +126,8 @@ install() {
 PATH=$PATH:$root/usr/sbin # not on everybody's PATH, and servers are there
 for need; do
     case $need in
-        python | rabbitmq | postgresql | chromium) ;;
-        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium." ;;
+        python | rabbitmq | postgresql | chromium | openssl) ;;
+        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium, openssl." ;;
     esac
 done
 check "$@"

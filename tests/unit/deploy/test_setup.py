@@ -16,6 +16,7 @@ INSTALLS = {
     "postgresql": "usr/lib/postgresql/15/bin/initdb",
     "chromium": "usr/sbin/chromium",
     "chromium-browser": "usr/sbin/chromium-browser",
+    "openssl": "usr/sbin/openssl",
 }
 
 APT_GET = """#!/bin/sh
@@ -99,7 +100,7 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-SERVERS = ("rabbitmq", "postgresql", "chromium")
+SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl")
 
 
 def test_where_everything_is_there_nothing_is_said_or_done(machine):
@@ -107,6 +108,7 @@ def test_where_everything_is_there_nothing_is_said_or_done(machine):
     machine.file(INSTALLS["rabbitmq-server"])
     machine.file(INSTALLS["postgresql"])
     machine.program("chromium")
+    machine.program("openssl")
     ran = machine.setup(*SERVERS)
     assert (ran.returncode, ran.stdout, ran.stderr, machine.done) == (0, "", "", [])
 
@@ -118,7 +120,8 @@ def test_what_is_missing_is_installed_and_neither_started_nor_enabled(machine):
     assert ran.stdout == ""
     assert machine.done == [
         "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends rabbitmq-server postgresql chromium",
+        "apt-get install -y -qq --no-install-recommends "
+        "rabbitmq-server postgresql chromium openssl",
         "frontend noninteractive",
         "policy 101",
         "systemctl --quiet disable rabbitmq-server",
@@ -187,8 +190,9 @@ def test_without_root_and_sudo_it_says_what_to_install_and_stops(machine):
         "setup: RabbitMQ 3.10 or newer is missing (rabbitmq-server, rabbitmqctl). "
         "PostgreSQL 13 or newer is missing (initdb, postgres). "
         "Chromium is missing (chromium, chromium-browser or google-chrome). "
+        "OpenSSL 3 is missing (openssl). "
         "Install what is missing (on Debian and Ubuntu: "
-        "apt-get install rabbitmq-server postgresql chromium), then run make again.\n"
+        "apt-get install rabbitmq-server postgresql chromium openssl), then run make again.\n"
     )
     assert machine.done == []
 
@@ -242,4 +246,4 @@ def test_no_python_is_told(machine):
 def test_an_unknown_need_is_refused(machine):
     ran = machine.setup("rabbitmq", "oracle")
     assert ran.returncode == 1
-    assert "'oracle' is none of python, rabbitmq, postgresql, chromium." in ran.stderr
+    assert "'oracle' is none of python, rabbitmq, postgresql, chromium, openssl." in ran.stderr
