@@ -101,6 +101,7 @@ def machine(tmp_path):
 
 
 SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl")
+PACKAGES = ("rabbitmq-server", "postgresql", "chromium", "openssl")
 
 
 def test_where_everything_is_there_nothing_is_said_or_done(machine):
@@ -120,8 +121,7 @@ def test_what_is_missing_is_installed_and_neither_started_nor_enabled(machine):
     assert ran.stdout == ""
     assert machine.done == [
         "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends "
-        "rabbitmq-server postgresql chromium openssl",
+        f"apt-get install -y -qq --no-install-recommends {' '.join(PACKAGES)}",
         "frontend noninteractive",
         "policy 101",
         "systemctl --quiet disable rabbitmq-server",
