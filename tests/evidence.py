@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from schemas import checkpoint, cosignature, jsontext, merkle, note
 from schemas import entry as entries
+from schemas import policy as policies
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, unb64url
 from schemas.entry import AcceptedPrivate, Entry, Recipient
@@ -153,7 +154,7 @@ def of_rows(
     head = bundle.head(
         log.signed(*cosigned_by),
         builders.LOG,
-        bundle.witnesses_of(directory, builders.ORIGIN),
+        policies.witnesses(builders.ORIGIN, directory).values(),
     )
     codes = bundle.parties(envelope, kept, head, directory)
     history = [row for row in log.rows if _is_about(entries.decode(row.raw), codes)]

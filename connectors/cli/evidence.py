@@ -1,5 +1,6 @@
 """``nhri-connector evidence``, and the part of ``verify`` that checks what it writes."""
 
+import asyncio
 from importlib import resources
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from connectors import files
 from connectors.cli.inbox import at
 from connectors.cli.options import examples
 from connectors.cli.outcome import NotSo
-from connectors.cli.output import print_json, say
+from connectors.cli.output import note, print_json, say
 from connectors.cli.site import Site, on_site
+from connectors.link import LinkError
 from schemas.evidence import archive
 from schemas.evidence import check as checking
 from schemas.evidence.bundle import Evidence
@@ -21,6 +23,9 @@ from schemas.merkle import ProofError
 from schemas.note import NoteError
 from schemas.policy import Policy, PolicyError, parse
 from schemas.refusal import Refused
+
+_PATIENCE = 10
+"""Seconds that the hub may take to give its checkpoint."""
 
 
 @click.command(
@@ -40,15 +45,16 @@ from schemas.refusal import Refused
 )
 @on_site
 def evidence(site: Site, message: str, output: Path) -> None:
-    """Write everything that proves a message, sent or received, into one zip; offline.
+    """Write everything that proves a message, sent or received, into one zip.
 
     The message, the log's entries about it with their proofs, the delivery receipts, and the
     history of all keys concerned. Its index.html checks all of it in any browser, offline. Give it
-    only to those who may read the message.
+    only to those who may read the message. The hub is asked for nothing but the cosignatures of
+    witnesses, and where it does not answer, it goes without.
     """
     if output.exists():
         raise NotSo(f"{output} is there already.")
-    made = _gathered(site, message)
+    made = _gathered(site, message, asyncio.run(_served(site)))
     raw = archive.write(made, cover())
     trusted = Policy((site.config.log_key,))
     report = checking.check(raw, cover(), trusted)
@@ -65,14 +71,30 @@ def evidence(site: Site, message: str, output: Path) -> None:
         say(f"Whoever gets it runs: nhri-connector verify {output} --policy FILE")
 
 
-def _gathered(site: Site, message: str) -> Evidence:
+async def _served(site: Site) -> bytes | None:
+    """The checkpoint that the hub serves, which needs no account; None where it does not answer."""
+    # aiohttp is slow to import, and verifying a file does without it.
+    from connectors.link.http import HttpLink  # noqa: PLC0415
+
+    link = HttpLink(site.config.hub.url, None)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await link.checkpoint()
+    except (LinkError, TimeoutError):
+        note("The hub does not answer: the evidence has the cosignatures that are in the store.")
+        return None
+    finally:
+        await link.close()
+
+
+def _gathered(site: Site, message: str, served: bytes | None) -> Evidence:
     with site.reader() as reader, reader.snapshot():
         sent = None if message.isdecimal() else reader.sent(message)
         row = sent or at(reader, message)
         if row is None:
             raise NotSo(f"There is no message {message} in the store.")
         try:
-            return gathering.gather(reader, site.config.log_key, row)
+            return gathering.gather(reader, site.config.log_key, row, served)
         except (NoteError, ProofError, Refused) as error:
             raise NotSo(f"The store does not hold what it must: {error}") from None
 

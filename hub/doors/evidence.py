@@ -13,7 +13,7 @@ from hub.doors.service import Asked, Service, query
 from hub.intake import membership
 from hub.intake.quarantine import BODY_READ
 from hub.ledger import evidence as gathering
-from hub.ledger.evidence import Reader
+from hub.ledger.evidence import Log, Reader
 from hub.ledger.queries import MessageRow
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
@@ -46,7 +46,8 @@ async def evidence(hub: Service, asked: Asked) -> web.Response:
     wanted = query(asked, Reading)
     reader = await _reader(hub, asked, message_id, wanted.reason)
     directory = hub.recorder.state.directory
-    made = await gathering.gather(hub.queries, directory, hub.vkey, message_id, reader)
+    log = Log(hub.vkey, await hub.witnesses.served(), hub.witnesses.known(directory))
+    made = await gathering.gather(hub.queries, directory, log, message_id, reader)
     cover = resources.files("schemas.evidence").joinpath("cover.html").read_text("utf-8")
     raw = await hub.offload.run(lambda: archive.write(made, cover))
     name = f'attachment; filename="evidence-{message_id}.zip"'

@@ -26,22 +26,30 @@ class Reader(msgspec.Struct, frozen=True):
     body: bool
 
 
+class Log(msgspec.Struct, frozen=True):
+    """Whose log it is, the checkpoint that it serves, and the witnesses that may stand under it."""
+
+    vkey: Vkey
+    served: bytes | None
+    witnesses: tuple[Vkey, ...]
+
+
 async def gather(
-    queries: Queries, directory: Directory, log: Vkey, message_id: str, reader: Reader
+    queries: Queries, directory: Directory, log: Log, message_id: str, reader: Reader
 ) -> Evidence:
-    """The evidence of a message, under the log's last checkpoint.
+    """The evidence of a message, under a cosigned checkpoint where one covers it.
 
     Raises:
         Refused: ``not-found``, where there is nothing that this reader may see.
     """
-    raw = await queries.checkpoint()
-    if raw is None:
-        raise Refused("not-found", "The log is empty.")
-    head = bundle.head(raw, log, bundle.witnesses_of(directory, log.name))
     row = await queries.message(message_id)
     shown = await _shown(queries, message_id, row, reader)
     if not shown:
         raise Refused("not-found", "The log has no message with this id that you may see.")
+    notes = filter(None, (log.served, await queries.checkpoint()))
+    heads = [bundle.head(note, log.vkey, log.witnesses) for note in notes]
+    head = bundle.chosen(heads, shown[0].index)
+    assert head is not None  # the last checkpoint that was signed covers every entry
     rows = await _with_salts(queries, _below(shown, head))
     codes = bundle.parties(row.envelope if row else None, rows, head, directory)
     history = [Row(e.index, e.raw) for code in codes for e in await _changes(queries, code)]

@@ -195,6 +195,11 @@ class Witnesses:
         text = policy.regional(self._vkey, policy.witnesses(self._vkey.name, directory))
         return None if text is None else policy.parse(text.encode())
 
+    def known(self, directory: Directory) -> tuple[Vkey, ...]:
+        """Every witness that may stand under a checkpoint: of the directory, and of the policy."""
+        fixed = {} if self._fixed is None else self._fixed.witnesses
+        return (*policy.witnesses(self._vkey.name, directory).values(), *fixed.values())
+
     # --- What witnesses ask and bring ---
 
     async def request(self, code: str, old: int, directory: Directory) -> bytes | None:

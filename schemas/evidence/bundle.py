@@ -90,16 +90,13 @@ def head(raw: bytes, log: Vkey, witnesses: Iterable[Vkey]) -> Head:
     return Head(checkpoint, Note(signed.text, tuple(dict.fromkeys(kept))), log, cosigned)
 
 
-def witnesses_of(directory: Directory, origin: str) -> list[Vkey]:
-    """The witness keys that the log has of its participants."""
-    return [
-        cosignature.vkey(
-            cosignature.witness_name(origin, participant.code),
-            signature.public_from_jwk(participant.keys.witness),
-        )
-        for participant in directory.participants.values()
-        if participant.keys is not None
-    ]
+def chosen(heads: Iterable[Head], index: int) -> Head | None:
+    """The checkpoint to prove an entry under: of those that cover it, the one most cosigned.
+
+    Among equals it is the newest: it covers more receipts. None where none covers it.
+    """
+    covering = [head for head in heads if head.checkpoint.size > index]
+    return max(covering, key=lambda h: (len(h.witnesses), h.checkpoint.size), default=None)
 
 
 def parties(

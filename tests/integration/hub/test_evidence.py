@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from hub.cli.evidence import cover
 from hub.cli.main import main
+from schemas import cosignature, note, witness
 from schemas import entry as entries
 from schemas import policy as policies
 from schemas.encoding import unb64url
@@ -130,6 +131,39 @@ async def test_keys_that_were_replaced_later_are_part_of_the_history(hub, kz, se
 
 async def test_the_id_must_be_one(hub, kz):
     assert (await kz.get(path("1"))).code == "not-found"
+
+
+# --- Witnesses ---
+
+
+async def test_the_evidence_has_the_cosignatures_of_the_quorum(hub, sent):
+    witnesses = {code: await cosign(hub, code) for code in ("kz", "kg", "tj", "tm")}
+    answer = await hub.operator.get(path(sent))
+    assert len(holds(hub, answer).witnesses) == 4
+    regional = policies.regional(hub.vkey, witnesses)
+    assert regional is not None
+    report = check(answer.body, cover(), policies.parse(regional.encode()))
+    assert report.holds, report.findings
+    told = [f.sentence for f in report.findings if f.check == "quorum"]
+    assert told == ["The policy's quorum is reached (region; 4 of its witnesses cosigned)."]
+
+
+async def test_what_came_after_the_quorum_is_under_the_log_s_signature_alone(hub, kz, sent):
+    for code in ("kz", "kg", "tj", "tm"):
+        await cosign(hub, code)
+    later = await send(hub, kz)
+    assert holds(hub, await hub.operator.get(path(later))).witnesses == ()
+
+
+async def cosign(hub, code):
+    """Cosign what the hub asks for, as a member that has cosigned nothing yet."""
+    member = hub.participant(code)
+    request = witness.parse((await member.get("/v1/witness/request", old=0)).body)
+    text = note.parse_note(request.note).text
+    name, key = cosignature.witness_name(hub.vkey.name, code), builders.key(f"{code} witness")
+    merged = witness.merge(request.note, [cosignature.cosign(text, name, key, 1_780_000_000)])
+    assert (await member.post("/v1/witness/response", merged)).status == 200
+    return cosignature.vkey_of(name, key)
 
 
 # --- The commands ---

@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from connectors import config as configs
+from connectors import keys
 from connectors.cli.main import main
 from connectors.evidence import gather
 from connectors.store import Reader, StoreError
+from schemas import checkpoint, cosignature, note, witness
 from schemas import entry as entries
 from schemas.encoding import unb64url
 from schemas.evidence import archive
@@ -72,12 +74,12 @@ def policy(config, log=None):
     return file
 
 
-def gathered(config, question):
+def gathered(config, question, served=None):
     settings = configs.load(config, {})
     with Reader.open(settings.store) as reader:
         row = question(reader)
         assert row is not None
-        return gather(reader, settings.log_key, row)
+        return gather(reader, settings.log_key, row, served)
 
 
 def kinds(file):
@@ -124,6 +126,33 @@ def test_both_sides_make_the_same_file_but_for_what_each_may_see(kz, kg, sent):
     of_receiver = gathered(kg, lambda store: store.at(1))
     assert of_receiver.envelope == of_sender.envelope
     assert {one.index for one in of_receiver.entries} < {one.index for one in of_sender.entries}
+
+
+def test_the_cosignatures_under_what_the_hub_serves_are_taken_along(kz, kg, sent):
+    settings = configs.load(kg, {})
+    name = cosignature.witness_name(settings.log_key.name, "kg")
+    with Reader.open(settings.store) as reader:
+        followed = reader.followed()
+    assert followed is not None
+    line = cosignature.cosign(
+        note.parse_note(followed.note).text, name, keys.load(settings.keys).witness, 1_780_000_000
+    )
+    made = gathered(kz, lambda store: store.sent(sent), witness.merge(followed.note, [line]))
+    assert [one.partition("+")[0] for one in made.witnesses] == [name]
+
+
+def test_a_served_checkpoint_of_another_history_is_passed_over(kz, sent):
+    log_key = builders.key("simulated log")
+    log = configs.load(kz, {}).log_key
+    fork = checkpoint.sign_checkpoint(checkpoint.Checkpoint(log.name, 5, bytes(32)), log, log_key)
+    made = gathered(kz, lambda store: store.sent(sent), fork)
+    assert made == gathered(kz, lambda store: store.sent(sent))
+    assert made == gathered(kz, lambda store: store.sent(sent), b"no note")
+
+
+def test_the_hub_is_asked_for_its_checkpoint_and_not_missed(kz, sent):
+    result = typed("evidence", sent, "-o", kz.with_name("x.zip"), "--config", kz)
+    assert "The hub does not answer" in result.output
 
 
 def test_verifying_needs_no_connector(kz, sent, monkeypatch):

@@ -59,6 +59,20 @@ def test_a_checkpoint_with_a_false_line_of_a_known_witness_is_refused():
         )
 
 
+def test_the_most_cosigned_checkpoint_that_covers_the_message_is_chosen():
+    log = samples.Log(*builders.directory_log(kz="member", kg="member"))
+    known = [samples.witness("kg"), samples.witness("tj")]
+    cosigned = bundle.head(log.signed("kg", "tj"), builders.LOG, known)
+    log.append(builders.entry(entries.HUB_STOPPED))
+    newer = bundle.head(log.signed("kg"), builders.LOG, known)
+    log.append(builders.entry(entries.HUB_STARTED))
+    newest = bundle.head(log.signed(), builders.LOG, known)
+    assert bundle.chosen([newest, cosigned, newer], 3) == cosigned
+    assert bundle.chosen([newest, cosigned, newer], 4) == newer
+    assert bundle.chosen([newest, cosigned, newer], 5) == newest
+    assert bundle.chosen([newest, cosigned, newer], 6) is None
+
+
 def test_an_entry_beyond_the_checkpoint_cannot_be_proven():
     log = samples.Log(*builders.directory_log(kg="member"))
     head = bundle.head(log.signed(), builders.LOG, ())
