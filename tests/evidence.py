@@ -28,10 +28,6 @@ COSIGNED = 1_782_896_400
 """When the witnesses cosigned: a moment after ``builders.NOW``."""
 
 
-WITNESSES = {"kz": "kz second"}
-"""Whose witness key is not that of their first keys."""
-
-
 class Log:
     """A log in memory; what is appended becomes a row."""
 
@@ -62,7 +58,7 @@ class Log:
             cosignature.cosign(
                 signed.text,
                 cosignature.witness_name(builders.ORIGIN, code),
-                builders.key(f"{WITNESSES.get(code, code)} witness"),
+                builders.key(f"{code} witness"),
                 COSIGNED,
             )
             for code in cosigned_by
@@ -104,7 +100,7 @@ class Log:
 def witness(code: str) -> Vkey:
     """The witness key that a member registered."""
     name = cosignature.witness_name(builders.ORIGIN, code)
-    private = builders.key(f"{WITNESSES.get(code, code)} witness")
+    private = builders.key(f"{code} witness")
     return cosignature.vkey(name, builders.public(private))
 
 
@@ -123,7 +119,7 @@ def evidence(
     *,
     envelope: bytes | None = None,
     shown: bool = True,
-    cosigned_by: Iterable[str] = ("kz", "kg"),
+    cosigned_by: Iterable[str] = ("kg", "tj"),
     receipts: Iterable[str] = ("kg", "tj"),
 ) -> Evidence:
     """The evidence of a bulletin of kz, which rotated its key before, to kg, tj and undp."""

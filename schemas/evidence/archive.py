@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from schemas import cosignature, jsontext, proof, signature, statement
 from schemas import entry as entries
 from schemas.encoding import unb64url
-from schemas.evidence.bundle import Evidence, Recorded, proof_of
+from schemas.evidence.bundle import Evidence, Proven, proof_of
 from schemas.note import Vkey
 from schemas.refusal import Refused
 
@@ -139,7 +139,7 @@ def _payload(envelope: bytes) -> dict[str, bytes]:
         return {}
 
 
-def _entry_files(recorded: Recorded, checkpoint: str) -> dict[str, bytes]:
+def _entry_files(recorded: Proven, checkpoint: str) -> dict[str, bytes]:
     folder = f"entries/{recorded.index:08}"
     made = {f"{folder}/entry.json": unb64url(recorded.entry)}
     if recorded.private is not None:

@@ -29,7 +29,7 @@ ABOUT_MESSAGE = (entries.DELIVERY_EXPIRED, DELIVERY_ERASED, MESSAGE_ERASED)
 """What the log can say of a message after it was accepted, besides receipts."""
 
 
-class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Proven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A log entry with its proof of inclusion; bytes in base64url.
 
     ``private`` and ``salt`` are null where the entry has no private part, or it is not shown.
@@ -56,7 +56,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witnesses: tuple[str, ...]
     checkpoint: str
     envelope: str | None
-    entries: tuple[Recorded, ...]
+    entries: tuple[Proven, ...]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -155,8 +155,8 @@ def assemble(
     )
 
 
-def _recorded(row: Row, hashes: Sequence[bytes]) -> Recorded:
-    return Recorded(
+def _recorded(row: Row, hashes: Sequence[bytes]) -> Proven:
+    return Proven(
         row.index,
         b64url(row.raw),
         None if row.private is None else b64url(row.private),
@@ -165,7 +165,7 @@ def _recorded(row: Row, hashes: Sequence[bytes]) -> Recorded:
     )
 
 
-def proof_of(recorded: Recorded, checkpoint: str) -> Proof:
+def proof_of(recorded: Proven, checkpoint: str) -> Proof:
     """The tlog-proof of an entry.
 
     Raises:

@@ -23,7 +23,7 @@ from schemas.encoding import b64url, format_time, unb64url
 from schemas.entry import AcceptedPrivate, Entry, RefusedPrivate
 from schemas.evidence import archive
 from schemas.evidence.archive import ArchiveError
-from schemas.evidence.bundle import ABOUT_MESSAGE, Evidence, Recorded
+from schemas.evidence.bundle import ABOUT_MESSAGE, Evidence, Proven
 from schemas.merkle import ProofError
 from schemas.note import NoteError, SignatureLine, Vkey
 from schemas.policy import Policy
@@ -222,7 +222,7 @@ class _Checking:
                     opened = self._with_private(recorded, opened)
                 self._opened.append(opened)
 
-    def _included(self, recorded: Recorded) -> Opened:
+    def _included(self, recorded: Proven) -> Opened:
         if self._checkpoint is None:
             raise ProofError("there is no checkpoint that holds")
         raw = unb64url(recorded.entry)
@@ -239,7 +239,7 @@ class _Checking:
             return entry.subject == self._evidence.id
         return entry.type in (*entries.DIRECTORY_TYPES, entries.RECEIPTS_RECORDED)
 
-    def _with_private(self, recorded: Recorded, opened: Opened) -> Opened:
+    def _with_private(self, recorded: Proven, opened: Opened) -> Opened:
         """The entry with its private part; without it where that is another than the log's."""
         about = str(recorded.index)
         said = f"The private part of entry {about} is the one that the entry commits to"

@@ -30,6 +30,8 @@ from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, format_time, uuid7
 from schemas.entry import AcceptedPrivate, Entry, Recipient, RefusedPrivate
+from schemas.evidence import bundle
+from schemas.evidence.bundle import Evidence, Row
 from schemas.proof import Proof
 from schemas.receipt import Receipt
 from schemas.refusal import REFUSALS
@@ -476,6 +478,18 @@ ACCEPTANCE: Final = accepted(LINES.index(ACCEPTED))
 DELIVERY: Final = Delivery(
     ACCEPTANCE.entry, ACCEPTANCE.private, ACCEPTANCE.salt, ACCEPTANCE.proof, b64url(ENVELOPE)
 )
+
+
+def evidence() -> Evidence:
+    """All that proves the bulletin, under the checkpoint of the commit of its receipt."""
+    size = LINES.index(REFUSED)
+    of = bundle.head(head(size), LOG, ())
+    tiles = merkle.append(0, {}, [entry.leaf for entry in LINES[:size]])
+    history = [Row(index, LINES[index].raw) for index in range(1, 5)]
+    shown = [Row(n, LINES[n].raw, LINES[n].private, LINES[n].salt) for n in range(5, size)]
+    return bundle.assemble(str(UZ_BULLETIN["id"]), ENVELOPE, [*history, *shown], of, tiles)
+
+
 PROBLEM: Final[dict[str, Json]] = {
     "type": "urn:nhri-exchange:refusal:marking-conflict",
     "title": REFUSALS["marking-conflict"].title,
@@ -504,6 +518,7 @@ def by_format() -> dict[str, list[Json]]:
         "acceptance": [msgspec.to_builtins(ACCEPTANCE)],
         "delivery": [msgspec.to_builtins(DELIVERY)],
         "tombstone": [msgspec.to_builtins(Tombstone(1, "expired", ACCEPTANCE))],
+        "evidence": [msgspec.to_builtins(evidence())],
         "receipt": [_plain(jsontext.encode(RECEIPT))],
         "statement": [_plain(jsontext.encode(stated)) for stated in _STATEMENTS],
         "bundle": [BUNDLE],

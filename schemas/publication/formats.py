@@ -18,6 +18,7 @@ from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.directory import Role
 from schemas.encoding import BASE64URL_PATTERN, DATE_PATTERN, HASH_PATTERN, TIME_PATTERN
 from schemas.entry import AcceptedPrivate, Entry, RefusedPrivate
+from schemas.evidence.bundle import Evidence, Proven
 from schemas.kinds import KINDS
 from schemas.kinds.activity_bulletin import ActivityBulletin, Figure, Link
 from schemas.kinds.joint_action_notice import JointActionNotice
@@ -198,6 +199,11 @@ FIELDS: Final[Mapping[tuple[type, str], Schema]] = MappingProxyType(
         (Delivery, "private"): BASE64URL | {"contentMediaType": "application/json"},
         (Delivery, "salt"): HASH | {"description": "32 random bytes."},
         (Delivery, "envelope"): BASE64URL | {"contentMediaType": "application/jose+json"},
+        (Evidence, "envelope"): _either(BASE64URL),
+        (Proven, "entry"): BASE64URL | {"contentMediaType": "application/json"},
+        (Proven, "private"): _either(BASE64URL),
+        (Proven, "salt"): _either(HASH),
+        (Proven, "proof"): {"items": HASH},
         (Tombstone, "position"): {"minimum": 1},
         (Tombstone, "tombstone"): {"enum": ["erased", "expired"]},
         (Join, "invitation"): INVITATION,
@@ -281,6 +287,7 @@ FORMATS: Final[Mapping[str, tuple[str, object]]] = MappingProxyType(
         "acceptance": ("Acceptance", Acceptance),
         "delivery": ("Delivery", Delivery),
         "tombstone": ("Tombstone", Tombstone),
+        "evidence": ("Evidence", Evidence),
         "receipt": ("Delivery receipt", Receipt),
         "statement": ("Key statement", Statement),
         "bundle": ("Bundle", Bundle),

@@ -145,7 +145,7 @@ def tampered():
         ),
         "no witnesses named": samples.changed(made, witnesses=()),
         "a witness too many": samples.changed(
-            made, witnesses=(*made.witnesses, str(samples.witness("tj")))
+            made, witnesses=(*made.witnesses, str(samples.witness("undp")))
         ),
         "signed by another member": samples.evidence(
             envelope=builders.signed(builders.message(), builders.key("kg"))
