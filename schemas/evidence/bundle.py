@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas import cosignature, jsontext, merkle, note, proof, receipt, signature
+from schemas import cosignature, jsontext, merkle, note, proof, signature
 from schemas import entry as entries
 from schemas.checkpoint import Checkpoint, open_checkpoint
 from schemas.directory import Directory
@@ -20,7 +20,6 @@ from schemas.encoding import UUID7_PATTERN, b64url, unb64url
 from schemas.merkle import Tile
 from schemas.note import Note, Vkey
 from schemas.proof import Proof
-from schemas.refusal import Refused
 
 DELIVERY_ERASED = "delivery.erased"
 MESSAGE_ERASED = "message.erased"
@@ -173,12 +172,3 @@ def proof_of(recorded: Proven, checkpoint: str) -> Proof:
     """
     hashes = tuple(map(unb64url, recorded.proof))
     return Proof(recorded.index, hashes, checkpoint.encode())
-
-
-def has_receipt(private: bytes, message_id: str) -> bool:
-    """Whether a recorded receipt is about a message."""
-    try:
-        _, read = receipt.parse(private)
-    except Refused:
-        return False
-    return any(item[0] == message_id for item in read.items)

@@ -78,10 +78,3 @@ def test_an_entry_beyond_the_checkpoint_cannot_be_proven():
     head = bundle.head(log.signed(), builders.LOG, ())
     with pytest.raises(ProofError):
         bundle.tiles([Row(2, b"")], head)
-
-
-def test_a_receipt_names_the_messages_that_it_is_about():
-    receipt = builders.signed_receipt()
-    assert bundle.has_receipt(receipt, samples.ID)
-    assert not bundle.has_receipt(receipt, builders.message_id(2))
-    assert not bundle.has_receipt(b"{}", samples.ID)

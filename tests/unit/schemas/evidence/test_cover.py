@@ -11,7 +11,7 @@ from tests import evidence as samples
 TEXTS = samples.TEXTS
 
 
-PAGE_1 = "5e2be8c5e0758464fcbd8caa5f1f6cf585c96ff1788ef4ec984a9a5c1d1e4cb1"
+PAGE_1 = "53ac917305ad291ddea1d91045884e88d503525e1d50d8c7bbf892a4233482d8"
 """SHA-256 of the page that evidence of version 1 has."""
 
 
