@@ -48,15 +48,16 @@ class Pace(msgspec.Struct, frozen=True):
     """How often things are done, in seconds.
 
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
-    something to give. ``idle``: between two such questions. ``log``: following the log, and
-    cosigning it. ``watch``: looking for what is overdue. ``certificate``: looking when it ends.
-    ``first`` and ``longest``: the bounds of the back-off.
+    something to give. ``idle``: between two such questions. ``log``: following the log.
+    ``witness``: cosigning it. ``watch``: looking for what is overdue. ``certificate``: looking when
+    it ends. ``first`` and ``longest``: the bounds of the back-off.
     """
 
     outbox: float = 0.5
     wait: float = 25
     idle: float = 0.5
     log: float = 30
+    witness: float = 5
     watch: float = 60
     certificate: float = certificate.AGAIN.total_seconds()
     first: float = 1
@@ -110,7 +111,7 @@ class Daemon:
             self._work("answers", self._answers.step, self._until_owing),
             self._work("receipts", self._receipts.step, lambda: asyncio.sleep(pace.idle)),
             self._work("log", self._parts.follower.follow, lambda: asyncio.sleep(pace.log)),
-            self._work("witness", self.witness.step, lambda: asyncio.sleep(pace.log)),
+            self._work("witness", self.witness.step, lambda: asyncio.sleep(pace.witness)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
         ]
         if self._renewal is not None:

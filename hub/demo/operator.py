@@ -32,6 +32,13 @@ class Waiting(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
+class Status(msgspec.Struct, frozen=True):
+    """The size of the log, and of the last checkpoint that has a quorum of witnesses."""
+
+    log_size: int
+    quorum_size: int | None
+
+
 class Token(msgspec.Struct, frozen=True):
     """A new token, shown once."""
 
@@ -68,6 +75,10 @@ class Operator:
         answer = await self._ask("POST", "/v1/tokens", {"account": account, "scopes": scopes})
         token = jsontext.decode(answer, Token).token
         _write_private(file, f"{token}\n".encode())
+
+    async def status(self) -> Status:
+        """How far the hub and the witnesses are."""
+        return jsontext.convert(jsontext.parse(await self._ask("GET", "/v1/status")), Status)
 
     async def _ask(self, method: str, path: str, body: object = None) -> bytes:
         data = None if body is None else jsontext.encode(body)

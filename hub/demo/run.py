@@ -38,6 +38,9 @@ _TOKENS: Final = {
     "auditor": ["auditor", "log"],
 }
 
+_WITNESS_SECONDS: Final = 60
+"""How long the witnesses may take in the end; each looks every five."""
+
 _NOTICE: Final = "notice"
 _KINDS: Final = {corpus.BULLETIN: "bulletin", corpus.NOTICE: _NOTICE}
 
@@ -253,6 +256,7 @@ class Demo:
         """Have everybody verify everything, and tell the result; True when nothing is missing."""
         self._show.title("Everybody verifies every message and receipt; an auditor the whole log")
         checks = await together(*map(self._verified_by, PARTICIPANTS))
+        unwitnessed = await self._witnessed()
         answer = await self._processes.run(
             "nhri-hub",
             *("audit", "verify", "--json", "--config", self._folder.hub),
@@ -260,7 +264,7 @@ class Demo:
             may_say_no=True,
         )
         audited = msgspec.json.decode(answer, type=Audited)
-        missing = [*self._traffic.missing(self._expected), *self._unverified(checks)]
+        missing = [*self._traffic.missing(self._expected), *self._unverified(checks), *unwitnessed]
         if not audited.ok:
             missing.append("The log does not hold: " + " ".join(audited.problems))
         for sentence in missing:
@@ -268,6 +272,22 @@ class Demo:
         size = audited.verified.size if audited.verified else 0
         self._show.last(self._traffic.summary(size, verified=not missing))
         return not missing
+
+    async def _witnessed(self) -> list[str]:
+        """Wait until a quorum of the members has cosigned all of the log; a sentence if it has not.
+
+        What is verified is what they have cosigned.
+        """
+        async with operator.at(self._folder.hub) as at_hub:
+            status = await at_hub.status()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WITNESS_SECONDS):
+                    while (status.quorum_size or 0) < status.log_size:
+                        await asyncio.sleep(0.2)
+                        status = await at_hub.status()
+        if (status.quorum_size or 0) < status.log_size:
+            return [f"Only {status.quorum_size or 0} of {status.log_size} entries are witnessed."]
+        return []
 
     async def _verified_by(self, code: str) -> Verified:
         answer = await self._connector(code, "verify", "--all", "--json", may_say_no=True)
