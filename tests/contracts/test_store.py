@@ -36,10 +36,18 @@ from tests.builders import NOW, message, message_id, response, signed
 KEY = LogKey(builders.LOG, builders.LOG_KEY)
 
 
-@pytest.fixture(params=["sqlite"])
-async def database(request, tmp_path):
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def address(request):
+    """Where an empty database is, of each kind."""
+    if request.param == "sqlite":
+        return "sqlite:///hub.sqlite"
+    return request.getfixturevalue("postgresql").url
+
+
+@pytest.fixture
+async def database(address, tmp_path):
     """An empty database of each kind."""
-    opened = await open_database("sqlite:///hub.sqlite", tmp_path)
+    opened = await open_database(address, tmp_path)
     yield opened
     await opened.close()
 
