@@ -23,6 +23,8 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 T = TypeVar("T")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _UNKNOWN = re.compile("unknown field `(.*)`$", re.DOTALL)
 """How msgspec names a field that is not in the struct; its path is only the struct's."""
 
@@ -56,7 +58,7 @@ def _check(value: Json, depth: int) -> None:
 
 def _check_scalar(value: bool | float | str | None) -> None:
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        if not value.isascii() and _SURROGATE.search(value):
             raise Refused("malformed", "A text holds half of a surrogate pair.")
     elif isinstance(value, float):
         if value in {float("inf"), float("-inf")}:
