@@ -29,6 +29,10 @@ class State(msgspec.Struct, frozen=True):
     positions: Mapping[str, int] = {}
 
 
+NOTHING = State()
+"""Before the first commit."""
+
+
 class Token(msgspec.Struct, frozen=True):
     """The one-time id of an authentication token, and when it expires (seconds since 1970)."""
 

@@ -46,8 +46,8 @@ class Transaction(Protocol):
         """The size of the log."""
         ...
 
-    def state(self) -> State:
-        """The whole state as stored."""
+    def state(self, known: State) -> State:
+        """The state as stored, when ``known`` was stored before it."""
         ...
 
     def facts(self, needs: Needs, now: datetime) -> Loaded:
@@ -226,7 +226,7 @@ class Recorder:
         now = self._clock()
         if transaction.size() != self.state.tree.size:
             # Another hub on the same log has appended since our last commit.
-            self.state = transaction.state()
+            self.state = transaction.state(self.state)
         needs = Needs()
         for job in jobs:
             if job.token is not None:

@@ -11,14 +11,17 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    func,
     insert,
+    literal,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
-from hub.intake.batch import Batch, Loaded, Needs, Receipted, State
+from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Tree
 from hub.store import facts, tables
@@ -81,6 +84,9 @@ STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
 _COPIED_FROM = 16
 """Rows."""
 
+_LOOKS = 400
+"""SELECTs in one UNION; SQLite's limit is 500."""
+
 _COUNT_SENT = text(
     "INSERT INTO sent_counts (sender, minute, count) VALUES (:sender, :minute, :count) "
     "ON CONFLICT (sender, minute) DO UPDATE SET count = sent_counts.count + excluded.count"
@@ -125,9 +131,9 @@ class Transaction:
         query = select(tables.log_head.c.size).with_for_update()
         return int((self._connection.execute(query)).scalar_one())
 
-    def state(self) -> State:
-        """The whole state as stored."""
-        return load_state(self._connection)
+    def state(self, known: State) -> State:
+        """The state as stored, when ``known`` was stored before it."""
+        return load_state(self._connection, known)
 
     def facts(self, needs: Needs, now: datetime) -> Loaded:
         """What the jobs asked for."""
@@ -222,8 +228,12 @@ def _write_log(connection: Connection, appended: Appended) -> None:
     connection.execute(update(tables.log_head).values(size=size))
 
 
-def load_state(connection: Connection) -> State:
+def load_state(connection: Connection, known: State = NOTHING) -> State:
     """The state that the database holds: the tree's edge, the directory, the inboxes' positions.
+
+    Args:
+        connection: where it is stored.
+        known: an earlier state; of the directory only what came since then is read.
 
     Raises:
         ValueError: it cannot be what was recorded.
@@ -232,27 +242,21 @@ def load_state(connection: Connection) -> State:
     if size is None:
         raise ValueError("the head of the log is missing")
     edge = facts.load_tiles(connection, merkle.edge_tiles(size))
-    positions = connection.execute(
-        text("SELECT recipient, max(position) AS last FROM deliveries GROUP BY recipient")
-    )
-    return State(
-        Tree(size, edge),
-        _load_directory(connection),
-        {row.recipient: int(row.last) for row in positions},
-    )
+    directory = _load_directory(connection, known)
+    return State(Tree(size, edge), directory, _load_positions(connection, directory))
 
 
-def _load_directory(connection: Connection) -> Directory:
+def _load_directory(connection: Connection, known: State) -> Directory:
     """The directory, of entries that still hash to their tiles: who is who is never guessed."""
     query = (
         select(_entry.c.idx, _entry.c.entry)
-        .where(_entry.c.type.in_(entries.DIRECTORY_TYPES))
+        .where(_entry.c.type.in_(entries.DIRECTORY_TYPES), _entry.c.idx >= known.tree.size)
         .order_by(_entry.c.idx)
     )
     rows = connection.execute(query).all()
     places = {row.idx: divmod(row.idx, merkle.TILE_WIDTH) for row in rows}
     tiles = facts.load_tiles(connection, frozenset((0, n) for n, _ in places.values()))
-    directory = Directory()
+    directory = known.directory
     for row in rows:
         n, place = places[row.idx]
         start = place * merkle.HASH_SIZE
@@ -260,6 +264,22 @@ def _load_directory(connection: Connection) -> Directory:
             raise ValueError(f"entry {row.idx} is not the one that was recorded")
         directory = directory.apply(row.idx, entries.decode(row.entry))
     return directory
+
+
+def _load_positions(connection: Connection, directory: Directory) -> dict[str, int]:
+    # For each a look at the end of the index; grouped, all of it would be read.
+    looks = [
+        select(literal(code).label("code"), func.max(_delivery.c.position).label("last")).where(
+            _delivery.c.recipient == code
+        )
+        for code in directory.participants
+    ]
+    positions: dict[str, int] = {}
+    for start in range(0, len(looks), _LOOKS):
+        for row in connection.execute(union_all(*looks[start : start + _LOOKS])):
+            if row.last is not None:
+                positions[row.code] = row.last
+    return positions
 
 
 async def forget(database: Database, now: datetime) -> None:

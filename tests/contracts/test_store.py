@@ -194,6 +194,18 @@ class TestACommit:
         opened = acceptance.open_acceptance(accepted, builders.LOG)
         assert acceptance.accepted_private(opened).recipients["kg"].position == 2
 
+    async def test_of_another_hub_about_a_member_counts_from_then_on(self, store):
+        await store.send(message())
+        async with running(store.database) as other:
+            await other.record(
+                membership.change_state(entries.MEMBER_SUSPENDED, "tm", "account:a", "a reason")
+            )
+        await store.send(message(id=message_id(2)))
+        stored, _ = await store.queries.head()
+        assert store.recorder.state == stored
+        assert stored.directory.participants["tm"].state == "suspended"
+        assert (stored.positions["kg"], stored.positions["tm"]) == (2, 1)
+
     async def test_holds_more_jobs_than_one_statement_has_variables(self, store):
         ids = {message_id(number) for number in range(2_500)}
         needs = Needs()

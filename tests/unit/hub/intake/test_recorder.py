@@ -57,7 +57,7 @@ class Transaction:
     def size(self):
         return self._journal.size
 
-    def state(self):
+    def state(self, known):
         return self._journal.state
 
     def facts(self, needs, now):
