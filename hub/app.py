@@ -55,6 +55,10 @@ from schemas.refusal import Refused
 
 UPKEEP_SECONDS = 20.0
 
+IDLE_SECONDS = 75.0
+"""For the whole head of a request to arrive, counted from the connection or the last answer; longer
+than a proxy before us keeps a connection that it does not use (nginx: 60 s)."""
+
 FOLLOW_SECONDS = 1.0
 """How long those who wait at one hub may wait longer for what another one accepted."""
 
@@ -324,6 +328,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         runner = web.AppRunner(
             http.build(service),
             access_log=None,
+            keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=2.0,
             handler_cancellation=True,
             auto_decompress=False,  # nobody packs an envelope, unless to burst the door

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from hub import app
 from hub.doors import service
 from schemas import signature
 from tests import builders, client
@@ -116,6 +117,45 @@ class TestASlowBody:
                 slow.writer.write(b" ")
                 await asyncio.wait({answer}, timeout=0.02)
         assert answer.result()[0] == 408
+
+
+class TestASlowHead:
+    @pytest.fixture
+    async def impatient(self, settings, clock, monkeypatch):
+        monkeypatch.setattr(app, "IDLE_SECONDS", 0.3)
+        async with client.running(settings) as hub:
+            yield hub
+
+    @pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nHost: hub.example\r\n"])
+    async def test_that_stands_still_ends_the_connection(self, impatient, head):
+        async with Wire(impatient) as slow, asyncio.timeout(20):
+            slow.writer.write(head)
+            assert await slow.reader.read() == b""
+        await neighbour_passes(impatient)
+
+    async def test_that_trickles_has_no_more_time_than_one_that_stands_still(self, impatient):
+        async with Wire(impatient) as slow, asyncio.timeout(20):
+            await self.trickle(slow)
+
+    async def test_has_no_more_time_after_an_answer(self, impatient):
+        async with Wire(impatient) as slow, asyncio.timeout(20):
+            slow.writer.write(b"GET /livez HTTP/1.1\r\nHost: hub.example\r\n\r\n")
+            assert (await slow.answer())[0] == 200
+            await self.trickle(slow)
+
+    async def trickle(self, slow):
+        """Write on and on at one head, until the hub has closed the connection."""
+        slow.writer.write(b"GET /livez HTTP/1.1\r\n")
+        ended = asyncio.create_task(slow.reader.read())
+        while not ended.done():
+            slow.writer.write(b"X: y\r\n")
+            await asyncio.wait({ended}, timeout=0.02)
+        with contextlib.suppress(ConnectionError):
+            assert ended.result() == b""
+
+    async def test_says_nothing_about_who_waits_for_an_answer(self, impatient):
+        kz = impatient.participant("kz")
+        assert (await kz.get("/v1/inbox", wait=1)).status == 200
 
 
 class TestAHugeBody:
