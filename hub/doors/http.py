@@ -24,6 +24,7 @@ from hub.doors import (
     quarantine,
     tlog,
     tracing,
+    unreadable,
     witness,
 )
 from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
@@ -84,8 +85,11 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
 
 def build(hub: Service) -> web.Application:
     """The application of the door; only routes of the authorisation table exist."""
+    unreadable.hide_versions()
     application = web.Application(
-        middlewares=[_traced, problems.middleware], client_max_size=MAX_ENVELOPE + 1
+        middlewares=[_traced, problems.middleware],
+        client_max_size=MAX_ENVELOPE + 1,
+        handler_args={"logger": unreadable.Unreadable(hub)},
     )
     application.on_response_prepare.append(_headers)
     application.on_response_prepare.append(_counting(hub))
@@ -96,7 +100,6 @@ def build(hub: Service) -> web.Application:
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "nhri-hub"  # not which versions we run
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from hub import app
 from hub.doors import service
+from hub.doors.strangers import PER_MINUTE
 from schemas import signature
 from tests import builders, client
 from tests.builders import key
@@ -180,25 +182,41 @@ class TestAHugeBody:
         await neighbour_passes(hub)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"\x00\x01\x02\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /v1/join HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST /v1/join HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
-    ],
-    ids=lambda raw: raw[:30].decode("latin-1"),
-)
-async def test_what_is_no_http_is_told_so(hub, raw):
-    async with Wire(hub) as wire:
-        wire.writer.write(raw)
-        head = await wire.reader.readuntil(b"\r\n")
+NO_HTTP = [
+    b"\x00\x01\x02\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /v1/join HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST /v1/join HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+]
+
+
+class TestWhatIsNoHttp:
+    @pytest.mark.parametrize("raw", NO_HTTP, ids=lambda raw: raw[:30].decode("latin-1"))
+    async def test_is_told_so_by_a_hub_of_no_known_version(self, hub, raw):
+        async with Wire(hub) as wire:
+            wire.writer.write(raw)
+            head = await wire.reader.readuntil(b"\r\n\r\n")
         assert head.split()[1].startswith(b"4")
-    await neighbour_passes(hub)
+        assert b"\r\nServer: nhri-hub\r\n" in head
+        await neighbour_passes(hub)
+
+    async def test_leaves_few_lines_in_the_log_and_no_token(self, hub, caplog):
+        bad = b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\x00\r\n\r\n"
+        with capture_logs() as logs:
+            for _ in range(2 * PER_MINUTE):
+                async with Wire(hub) as wire:
+                    wire.writer.write(bad)
+                    await wire.reader.read()
+        [line, *others] = [one for one in logs if one["event"] == "stranger.refused"]
+        assert (line["code"], line["route"], len(others)) == ("bad-request", "none", PER_MINUTE - 1)
+        assert "secret" not in str(logs)
+        assert not caplog.records
 
 
 GOOD = builders.signed(builders.message(audience=["kg"]))
