@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from hub.doors.service import Asked, Service, answer, query
+from hub.doors.service import Asked, Service, answer, arriving, query
 from schemas.jsontext import MAX_SAFE_INTEGER
 
 
@@ -27,10 +27,7 @@ async def request(hub: Service, asked: Asked) -> web.Response:
     """
     old = query(asked, Cosigned).old
     body = await hub.witnesses.request(asked.principal.name, old, hub.recorder.state.directory)
-    headers = {"Cache-Control": "no-store"}
-    return web.Response(
-        body=body or b"", content_type="text/plain", charset="utf-8", headers=headers
-    )
+    return web.Response(body=body or b"", content_type="text/plain", charset="utf-8")
 
 
 async def response(hub: Service, asked: Asked) -> web.Response:
@@ -38,7 +35,7 @@ async def response(hub: Service, asked: Asked) -> web.Response:
 
     A checkpoint that the hub signed and does not have stops all signing.
     """
-    raw = await asked.request.read()
+    raw = await arriving(asked.request.read())
     directory = hub.recorder.state.directory
     quorum = await hub.witnesses.respond(asked.principal.name, raw, asked.token, directory)
     return answer({"quorum": quorum})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -93,7 +94,15 @@ class TestASlowBody:
             await neighbour_passes(hub)
 
     @pytest.mark.parametrize(
-        "path", ["/v1/messages", "/v1/receipts", "/v1/keys", "/v1/certificate", "/v1/join"]
+        "path",
+        [
+            "/v1/messages",
+            "/v1/receipts",
+            "/v1/keys",
+            "/v1/certificate",
+            "/v1/join",
+            "/v1/witness/response",
+        ],
     )
     async def test_is_refused_when_its_time_is_over(self, hub, kz, monkeypatch, path):
         monkeypatch.setattr(service, "BODY_SECONDS", 0.2)
@@ -217,6 +226,37 @@ class TestWhatIsNoHttp:
         assert (line["code"], line["route"], len(others)) == ("bad-request", "none", PER_MINUTE - 1)
         assert "secret" not in str(logs)
         assert not caplog.records
+
+
+JOIN = b"POST /v1/join HTTP/1.1\r\n"
+HIDDEN = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        JOIN + b"Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        JOIN + b"Host: a\r\nContent-Length: 0\r\nContent-Length: 33\r\n\r\n",
+        JOIN + b"Host: a\r\nContent-Length: 0, 33\r\n\r\n",
+        JOIN + b"Host: a\r\nContent-Length: +0\r\n\r\n",
+        JOIN + b"Host: a\r\nContent-Length : 0\r\n\r\n",
+        JOIN + b"Host: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        JOIN + b"Host: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        JOIN + b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n-0\r\n\r\n",
+        JOIN + b"Host: a\r\nX: y\r\n Content-Length: 0\r\n\r\n",
+        JOIN + b"Host: a\nContent-Length: 0\n\n",
+        JOIN + b"Host: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
+        JOIN + b"Content-Length: 0\r\n\r\n",
+    ],
+    ids=lambda raw: raw.removeprefix(JOIN).decode(),
+)
+async def test_a_request_whose_end_is_in_doubt_ends_the_connection(hub, raw):
+    """What a proxy takes for its body must not become a request of its own."""
+    async with Wire(hub) as wire, asyncio.timeout(20):
+        wire.writer.write(raw + HIDDEN)
+        answers = await wire.reader.read()
+    assert re.findall(rb"HTTP/1\.[01] (\d{3}) ", answers) == [b"400"]
+    await neighbour_passes(hub)
 
 
 GOOD = builders.signed(builders.message(audience=["kg"]))
