@@ -237,6 +237,7 @@ class EventStream:
     """The events of an open stream, one by one; pings are passed over."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.headers = response.headers
         self._response = response
 
     def __aiter__(self) -> Self:

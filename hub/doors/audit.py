@@ -38,6 +38,12 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
 
+class Whom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For whom to explain."""
+
+    member: Annotated[str, Meta(min_length=1)]
+
+
 async def _note(hub: Service, asked: Asked, question: object) -> None:
     """Every query is itself an entry: who asked what can be asked, too."""
     private = jsontext.encode({"path": asked.request.path, "query": question})
@@ -101,9 +107,9 @@ async def message(hub: Service, asked: Asked) -> web.Response:
 async def why(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/messages/{id}/why?member=``: received by which rule, or why not."""
     message_id = _message_id(asked)
-    member = asked.request.query.get("member", "")
-    if not member:
+    if not asked.request.query.get("member"):
         raise Refused("bad-request", "Say which member: ?member=tm.")
+    member = query(asked, Whom).member
     await _note(hub, asked, {"id": message_id, "member": member})
     found = await hub.queries.events_of_message(message_id)
     copies = await hub.queries.deliveries(message_id)

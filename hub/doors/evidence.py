@@ -50,8 +50,7 @@ async def evidence(hub: Service, asked: Asked) -> web.Response:
     made = await gathering.gather(hub.queries, directory, log, message_id, reader)
     cover = resources.files("schemas.evidence").joinpath("cover.html").read_text("utf-8")
     raw = await hub.offload.run(lambda: archive.write(made, cover))
-    name = f'attachment; filename="evidence-{message_id}.zip"'
-    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    headers = {"Content-Disposition": f'attachment; filename="evidence-{message_id}.zip"'}
     return web.Response(body=raw, content_type=ZIP, headers=headers)
 
 

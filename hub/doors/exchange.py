@@ -44,6 +44,12 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait: Annotated[float, Meta(ge=0, le=60)] = 0
 
 
+class Whose(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose keys; everybody's where it is left out."""
+
+    member: str | None = None
+
+
 async def join(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/join``: a join request with an invitation."""
     raw = await arriving(asked.request.read())
@@ -219,7 +225,7 @@ async def state_keys(hub: Service, asked: Asked) -> web.Response:
 
 async def keys(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/keys``: signing keys with their times, as the log has them."""
-    member = asked.request.query.get("member")
+    member = query(asked, Whose).member
     found = [
         _key(key)
         for key in hub.recorder.state.directory.keys.values()

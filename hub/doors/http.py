@@ -100,6 +100,11 @@ def build(hub: Service) -> web.Application:
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:
+    # Who may read is asked anew each time, and a tile that is not there may be there tomorrow. An
+    # event stream says no-cache by itself, under which it may still be stored.
+    if request.path.startswith("/v1/"):
+        response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
@@ -147,7 +152,11 @@ def _forbidden(principal: Principal, row: tuple[str, str]) -> str:
 async def _who(
     hub: Service, request: web.Request, allowed: frozenset[Role]
 ) -> tuple[Principal, Token | None]:
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    authorization, *others = request.headers.getall("Authorization", [""])
+    if others:
+        # A proxy before us may have judged by one of the others.
+        raise Refused("unauthenticated", "Send one Authorization header, not several.")
+    scheme, _, credentials = authorization.partition(" ")
     if not scheme and _is_local(request):
         return Principal(_local_account(request), frozenset({Role.OPERATOR})), None
     if not scheme and LOOPBACK.roles & allowed and _is_loopback(hub, request):

@@ -8,17 +8,16 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from hub.doors import answers, http
 from hub.doors.access import TABLE, Role
 from hub.doors.answers import REF
-from hub.doors.audit import Search
+from hub.doors.audit import Search, Whom
 from hub.doors.evidence import ZIP, Reading
-from hub.doors.exchange import Page
+from hub.doors.exchange import Page, Whose
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
@@ -46,18 +45,6 @@ EVENTS: Final = "text/event-stream"
 TEXT: Final = "text/plain"
 BINARY: Final = "application/octet-stream"
 PROBLEM: Final = "application/problem+json"
-
-
-class Whose(msgspec.Struct, frozen=True):
-    """Whose keys; everybody's where it is left out."""
-
-    member: str | None = None
-
-
-class Whom(msgspec.Struct, frozen=True):
-    """For whom to explain."""
-
-    member: Annotated[str, Meta(min_length=1)]
 
 
 class Anything(msgspec.Struct, frozen=True):
@@ -140,7 +127,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("POST", "/v1/witness/response"): Operation(
             {200: answers.Quorum},
-            ("bad-request", "bad-signature", "conflict", "too-large"),
+            ("bad-request", "bad-signature", "conflict", *_READ),
             note="a checkpoint (C2SP tlog-checkpoint) with the asker's cosignatures",
         ),
         ("POST", "/v1/keys"): Operation(
@@ -148,7 +135,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             (*_STATEMENT, "sender-mismatch"),
             signed="a `rotate` or `revoke` key statement (`nhri-key+json`)",
         ),
-        ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, query=Whose),
+        ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, ("bad-request",), query=Whose),
         ("GET", "/v1/certificate"): Operation({200: answers.Certificate}, ("not-found",)),
         ("POST", "/v1/certificate"): Operation(
             {201: answers.Certificate},

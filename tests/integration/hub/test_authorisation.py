@@ -3,9 +3,11 @@
 Nothing in ``MATRIX`` is taken from ``hub.doors.access``: a row that is wrong there fails here.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import pytest
@@ -253,6 +255,168 @@ async def test_a_revoked_token_opens_nothing(exchange):
     assert (await exchange.hub.account(token).get("/v1/status")).status == 200
     assert (await exchange.hub.operator.post("/v1/tokens/anna/revoke")).status == 200
     assert not await opened(exchange, lambda *_: [f"Bearer {token}"])
+
+
+async def test_two_good_tokens_open_nothing(exchange):
+    """Whoever passes a request on may look at the other one than we do."""
+    kz = exchange.hub.participant("kz")
+    assert not await opened(
+        exchange, lambda method, path: [f"Bearer {kz.token(method, path)}" for _ in range(2)]
+    )
+
+
+# --- What belongs to others ---
+
+
+async def test_receipts_are_for_the_sender_of_what_they_acknowledge(exchange):
+    kg, kz, tj = (exchange.hub.participant(code) for code in ("kg", "kz", "tj"))
+    receipt = kg.receipt((exchange.position, exchange.delivery))
+    stolen = await tj.post("/v1/receipts", receipt)
+    assert (stolen.status, stolen.code) == (403, "sender-mismatch")
+    own = await tj.post("/v1/receipts", tj.receipt((exchange.position, exchange.delivery)))
+    assert (own.status, own.code) == (422, "bad-receipt")
+    assert (await kg.post("/v1/receipts", receipt)).status == 201
+    assert len((await kz.get("/v1/receipts", after=-1))["receipts"]) == 1
+    for after in (-1, 0, exchange.position, 10**6):
+        for other in (kg, tj, exchange.hub.participant("undp")):
+            assert (await other.get("/v1/receipts", after=after))["receipts"] == []
+
+
+@pytest.mark.parametrize("after", [-1, 0])
+async def test_an_inbox_holds_what_was_sent_to_its_own_member(exchange, after):
+    assert len(await exchange.hub.participant("kg").inbox(after)) == 1
+    for code in ("kz", "tj", "undp", "guest"):
+        assert await exchange.hub.participant(code).inbox(after) == []
+
+
+async def test_a_certificate_is_its_own_member_s(exchange):
+    kg, tj = exchange.hub.participant("kg"), exchange.hub.participant("tj")
+    body = builders.tls_request("kg").encode()
+    assert (await kg.post("/v1/certificate", body)).status == 201
+    assert (await kg.get("/v1/certificate"))["code"] == "kg"
+    assert (await tj.get("/v1/certificate", code="kg")).code == "not-found"
+
+
+@pytest.mark.parametrize("name", ["member", "code", "recipient", "as", "iss"])
+@pytest.mark.parametrize("path", ["/v1/inbox", "/v1/receipts"])
+async def test_no_parameter_makes_one_member_another(exchange, path, name):
+    answer = await exchange.hub.participant("tj").get(path, **{name: "kg"})
+    assert (answer.status, answer.code) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/keys", "/v1/audit/messages/{id}/why", "/v1/audit/events", "/v1/inbox"]
+)
+@pytest.mark.parametrize("query", ["member=kz&member=kg", "member=kz&colour=red"])
+async def test_a_question_that_may_be_read_in_two_ways_is_refused(exchange, path, query):
+    who = exchange.hub.participant("kz") if path == "/v1/inbox" else exchange.hub.operator
+    connection, concrete = who.connection, exchange.path(path)
+    token = who.token("GET", concrete) if isinstance(who, Participant) else None
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = await connection.request("GET", f"{concrete}?{query}", headers=headers)
+    assert (answer.status, answer.code) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "member", "auditor", "operator"])
+async def test_no_answer_is_kept_on_the_way(exchange, caller):
+    who = await exchange.caller(caller)
+    for method, path in GUARDED:
+        body, query = exchange.body(who, (method, path)), QUERIES.get((method, path), {})
+        answer = await who.request(method, exchange.path(path), body=body, **query)
+        if path == "/log/{tile}" and answer.status == 200:
+            # It never changes; whoever has it may keep it, and nobody between.
+            assert answer.headers["Cache-Control"].startswith("private, ")
+        else:
+            assert answer.headers["Cache-Control"] == "no-store", (method, path, answer)
+
+
+async def test_an_event_stream_is_not_kept_on_the_way(exchange):
+    async with exchange.hub.participant("kg").events() as stream:
+        assert stream.headers["Cache-Control"] == "no-store"
+
+
+# --- Ways around the table ---
+
+OTHER_SPELLINGS = [
+    "//v1/status",
+    "/v1//status",
+    "/v1/./status",
+    "/v1/x/../status",
+    "/livez/../v1/status",
+    "/v1/status/",
+    "/V1/STATUS",
+    "/v1%2fstatus",
+    "/v1%2Fstatus",
+    "/%76%31/status",
+    "/v1/%73tatus",
+    "/v1/status%00",
+    "/v1/status%20",
+    "/v1/status;a=b",
+    "/v1/status%3fa=b",
+    "http://elsewhere/v1/status",
+]
+
+
+@pytest.mark.parametrize("target", OTHER_SPELLINGS)
+async def test_another_spelling_of_a_path_opens_nothing(exchange, target):
+    kz = exchange.hub.participant("kz")
+    tokens = [kz.token("GET", path) for path in (target, "/v1/status", unquote(target))]
+    for header in [[], *([f"Authorization: Bearer {token}"] for token in tokens)]:
+        status, _, body = await on_the_wire(exchange, f"GET {target} HTTP/1.1", *header)
+        assert status in {401, 403, 404}, body
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PATCH"])
+async def test_another_method_opens_nothing_and_gives_nothing_back(exchange, method):
+    for path in ("/v1/inbox", "/v1/members", "/v1/status"):
+        head = "Authorization: Bearer secret-token"
+        status, headers, body = await on_the_wire(exchange, f"{method} {path} HTTP/1.1", head)
+        assert status == 405
+        assert b"secret-token" not in headers + body
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For: 127.0.0.1",
+        "Forwarded: for=127.0.0.1",
+        "X-Real-IP: 127.0.0.1",
+        "X-Original-URL: /livez",
+        "X-Rewrite-URL: /livez",
+        "X-HTTP-Method-Override: PUT",
+        "X-Forwarded-User: operator",
+        "Cookie: session=operator",
+        "Proxy-Authorization: Bearer operator",
+    ],
+)
+@pytest.mark.parametrize("path", ["/metrics", "/v1/status"])
+async def test_no_other_header_says_who_is_asking(exchange, path, header):
+    status, _, body = await on_the_wire(exchange, f"GET {path} HTTP/1.1", header)
+    assert status == 401, body
+
+
+async def test_a_read_is_not_made_a_write_by_a_header(exchange):
+    size = await exchange.hub.size()
+    answer = await exchange.hub.operator.connection.request(
+        "GET", "/v1/tokens", headers={"X-HTTP-Method-Override": "POST"}
+    )
+    assert answer["tokens"] == []
+    assert await exchange.hub.size() == size
+
+
+async def on_the_wire(exchange, *head):
+    """Status, head and body of the answer to a request whose every byte is the test's own."""
+    address = urlsplit(exchange.hub.connection.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        lines = [*head, "Host: hub.example", "Connection: close", "", ""]
+        writer.write("\r\n".join(lines).encode())
+        answer = await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    headers, _, body = answer.partition(b"\r\n\r\n")
+    return int(headers.split()[1]), headers, body
 
 
 # --- What the table does not have, and who comes from where ---
