@@ -135,7 +135,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             (*_STATEMENT, "sender-mismatch"),
             signed="a `rotate` or `revoke` key statement (`nhri-key+json`)",
         ),
-        ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, ("bad-request",), query=Whose),
+        ("GET", "/v1/keys"): Operation({200: answers.SigningKeys}, query=Whose),
         ("GET", "/v1/certificate"): Operation({200: answers.Certificate}, ("not-found",)),
         ("POST", "/v1/certificate"): Operation(
             {201: answers.Certificate},
@@ -414,7 +414,7 @@ def _responses(row: Operation, allowed: frozenset[Role]) -> Schema:
 
 def _refusals(row: Operation, allowed: frozenset[Role]) -> Iterable[str]:
     """The refusals of a row, with those that come before its handler or from a fault of ours."""
-    codes = [*row.refusals, "storage"]
+    codes = [*row.refusals, "bad-request", "storage"]
     if Role.ANONYMOUS not in allowed:
         codes += ["unauthenticated", "forbidden"]
         codes += _KEYS if allowed & _PARTICIPANTS else ()

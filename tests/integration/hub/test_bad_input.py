@@ -634,3 +634,35 @@ class TestAQuery:
         answer = await shared.operator.request("PUT", "/v1/members")
         assert (answer.status, answer.code) == (405, "not-found")
         assert set(answer.headers["Allow"].split(",")) == {"GET", "POST"}
+
+
+class TestANulInAnAddress:
+    """PostgreSQL takes none in a text; SQLite would find nothing."""
+
+    @pytest.fixture
+    async def on_postgresql(self, settings, clock, postgresql):
+        replace = msgspec.structs.replace
+        async with client.running(
+            replace(settings, store=replace(settings.store, url=postgresql.url))
+        ) as hub:
+            await hub.operator.join(hub.participant("kz"))
+            yield hub
+
+    async def test_is_refused_to_whoever_may_ask(self, on_postgresql):
+        kz, operator = on_postgresql.participant("kz"), on_postgresql.operator
+        read = kz.token("GET", "/v1/messages/\0")
+        answers = [
+            await kz.request("GET", "/v1/messages/%00", token=read),
+            await operator.get("/v1/members/%00/join"),
+            await operator.get("/v1/audit/events?actor=a%00"),
+            await operator.get("/v1/audit/events?%00=a"),
+            await operator.post("/v1/members/%00/approve", fingerprint="0" * 30),
+        ]
+        for answer in answers:
+            assert (answer.status, answer.code) == (400, "bad-request")
+            assert answer["detail"] == "Take %00 out of the address."
+        assert (await operator.get("/readyz"))["ok"] is True
+
+    async def test_tells_nobody_else_more_than_any_address(self, on_postgresql):
+        answer = await on_postgresql.account().get("/v1/messages/%00")
+        assert answer.code == "unauthenticated"
