@@ -35,7 +35,8 @@ def problem(
         document["path"] = refusal.path
     if recorded is not None:
         document["refusal"] = recorded
-    headers = {}
+    # A 404 without it may be kept by a cache: a tile that is not there yet will be.
+    headers = {"Cache-Control": "no-store"}
     if status in RETRY_AFTER:
         headers["Retry-After"] = RETRY_AFTER[status]
     if status == 401:
