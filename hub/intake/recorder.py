@@ -17,7 +17,7 @@ import structlog
 
 from hub.intake.batch import Batch, Committed, Job, Loaded, Needs, Outcome, State
 from hub.ledger import sequence
-from hub.ledger.sequence import Appended, LogKey
+from hub.ledger.sequence import Appended, LogKey, Sequenced
 from schemas.acceptance import Acceptance
 from schemas.refusal import Refused
 
@@ -54,8 +54,12 @@ class Transaction(Protocol):
         """What the jobs asked for."""
         ...
 
+    def append(self, entries: Sequence[Sequenced]) -> Sequence[bytes]:
+        """Write log entries, and read their bytes back."""
+        ...
+
     def write(self, batch: Batch, appended: Appended | None) -> None:
-        """Write a batch; it counts when the transaction has ended without an error."""
+        """Write all else of a batch; it counts when the transaction has ended without an error."""
         ...
 
 
@@ -236,11 +240,25 @@ class Recorder:
         # A job appends one entry at most.
         batch = Batch(self.state, loaded, now, self._random_bytes(32 * len(jobs)))
         outcomes = [_decide(job, batch) for job in jobs]
-        appended = None
-        if batch.entries:
-            appended = sequence.append(self.state.tree, batch.entries, self._key)
+        appended = self._append(transaction, batch.entries) if batch.entries else None
         transaction.write(batch, appended)
         return batch, outcomes, appended
+
+    def _append(self, transaction: Transaction, entries: Sequence[Sequenced]) -> Appended:
+        """Sign what the database holds, not what it was given.
+
+        A driver, a COPY or a trigger that changes a byte is found here, before the commit: nothing
+        was promised, and nothing is signed that could not be shown. A disk that changes one later
+        is found by the check of the whole log (``hub.ledger.verify``).
+        """
+        stored = transaction.append(entries)
+        if [*stored] != [sequenced.raw for sequenced in entries]:
+            first, last = entries[0].index, entries[-1].index
+            raise StorageError(
+                f"The database gave back other bytes than it was given for entries {first} to "
+                f"{last}; nothing was signed (deploy/runbooks/hub-store-failing.md)"
+            )
+        return sequence.append(self.state.tree, entries, stored, self._key)
 
 
 class _Group:

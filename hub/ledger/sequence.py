@@ -75,13 +75,16 @@ def write(draft: Draft, index: int, time: str, salt: bytes) -> Sequenced:
     )
 
 
-def append(tree: Tree, entries: Sequence[Sequenced], key: LogKey) -> Appended:
+def append(
+    tree: Tree, entries: Sequence[Sequenced], stored: Sequence[bytes], key: LogKey
+) -> Appended:
     """Hash entries into the tree and sign its new root.
 
-    The acceptances (entry, private part, salt and proof under this very checkpoint) of the entries
+    ``stored`` are the bytes of the entries as the store gives them back: these are hashed. The
+    acceptances (entry, private part, salt and proof under this very checkpoint) of the entries
     with a private part come with it.
     """
-    leaves = [merkle.leaf_hash(sequenced.raw) for sequenced in entries]
+    leaves = [merkle.leaf_hash(raw) for raw in stored]
     changed = merkle.append(tree.size, tree.edge, leaves)
     size = tree.size + len(entries)
     known = {**tree.edge, **changed}

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
-from hub.ledger.sequence import Appended, Tree
+from hub.ledger.sequence import Appended, Sequenced, Tree
 from hub.store import facts, tables
 from hub.store.database import Database
 from hub.store.postgresql import copy
@@ -139,8 +139,26 @@ class Transaction:
         """What the jobs asked for."""
         return facts.load(self._connection, needs, now)
 
+    def append(self, entries: Sequence[Sequenced]) -> Sequence[bytes]:
+        """Write log entries, and read their bytes back."""
+        rows: list[Mapping[str, object]] = [
+            {
+                "idx": sequenced.index,
+                "type": sequenced.entry.type,
+                "time": sequenced.entry.time,
+                "actor": sequenced.entry.actor,
+                "subject": sequenced.entry.subject,
+                "entry": sequenced.raw,
+            }
+            for sequenced in entries
+        ]
+        _insert(self._connection, _entry, rows)
+        first = entries[0].index
+        written = select(_entry.c.entry).where(_entry.c.idx >= first).order_by(_entry.c.idx)
+        return self._connection.execute(written).scalars().all()
+
     def write(self, batch: Batch, appended: Appended | None) -> None:
-        """Write a batch."""
+        """Write all else of a batch."""
         if appended is not None:
             _write_log(self._connection, appended)
         for name, statement in STATEMENTS.items():
@@ -191,21 +209,6 @@ def _write_receipted(connection: Connection, receipted: Mapping[Receipted, list[
 
 
 def _write_log(connection: Connection, appended: Appended) -> None:
-    _insert(
-        connection,
-        tables.log_entries,
-        [
-            {
-                "idx": sequenced.index,
-                "type": sequenced.entry.type,
-                "time": sequenced.entry.time,
-                "actor": sequenced.entry.actor,
-                "subject": sequenced.entry.subject,
-                "entry": sequenced.raw,
-            }
-            for sequenced in appended.entries
-        ],
-    )
     private = [
         {"idx": sequenced.index, "salt": sequenced.salt, "private": sequenced.private}
         for sequenced in appended.entries

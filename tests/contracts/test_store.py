@@ -220,11 +220,26 @@ class TestAFailedCommit:
         before = await dump(store.database)
 
         def work(transaction):
-            transaction.write(*one_of_everything(store, transaction))
+            batch = one_of_everything(store, transaction)
+            transaction.append(batch.entries)
+            transaction.write(batch, appended(store, batch))
             raise OSError("no space left on device")
 
         with pytest.raises(StorageError, match="no space left"):
             await Journal(store.database).transact(work)
+        assert await dump(store.database) == before
+
+    @pytest.mark.parametrize("count", [1, 40])
+    async def test_to_keep_the_bytes_of_an_entry_leaves_no_trace_and_signs_nothing(
+        self, store, count
+    ):
+        """Whether they come by INSERT or, as many do on PostgreSQL, by COPY."""
+        before = await dump(store.database)
+        await store.database.write(spoil_entries)
+        with pytest.raises(Refused) as caught:
+            await store.record(*map(query, range(count)))
+        assert caught.value.code == "storage"
+        assert "other bytes than it was given" in store.recorder.failing
         assert await dump(store.database) == before
 
     async def test_of_one_row_of_ours_does_not_reach_its_neighbours(self, store):
@@ -245,8 +260,33 @@ class TestAFailedCommit:
         assert (await store.facts(needing(tokens={"twice"}))).tokens == set()
 
 
+def spoil_entries(connection):
+    """Let the database change a byte of every entry that comes in."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(
+            text(
+                "CREATE TRIGGER spoil AFTER INSERT ON log_entries BEGIN UPDATE log_entries "
+                "SET entry = CAST('[' || substr(CAST(entry AS TEXT), 2) AS BLOB) "
+                "WHERE idx = new.idx; END"
+            )
+        )
+        return
+    connection.execute(
+        text(
+            "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN NEW.entry = set_byte(NEW.entry, 0, 91); RETURN NEW; END'"
+        )
+    )
+    connection.execute(
+        text(
+            "CREATE TRIGGER spoil BEFORE INSERT ON log_entries "
+            "FOR EACH ROW EXECUTE FUNCTION spoil()"
+        )
+    )
+
+
 def one_of_everything(store, transaction):
-    """A batch, and what it appends; nothing is written yet."""
+    """A batch; nothing of it is written yet."""
     needs = Needs()
     jobs = [
         store.submission(message(), token=Token("kz:1", 9)),
@@ -258,7 +298,12 @@ def one_of_everything(store, transaction):
     batch = Batch(state, transaction.facts(needs, NOW), NOW, bytes(64))
     for job in jobs:
         job.decide(batch)
-    return batch, sequence.append(state.tree, batch.entries, KEY)
+    return batch
+
+
+def appended(store, batch):
+    stored = [each.raw for each in batch.entries]
+    return sequence.append(store.recorder.state.tree, batch.entries, stored, KEY)
 
 
 async def dump(database):

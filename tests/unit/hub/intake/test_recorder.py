@@ -24,6 +24,7 @@ class Journal:
         self.size = 0
         self.state = State()
         self.fail_at = None
+        self.give_back = lambda raw: raw
         self.begun = asyncio.Event()
         self.may_commit = asyncio.Event()
         self.may_commit.set()
@@ -62,6 +63,9 @@ class Transaction:
 
     def facts(self, needs, now):
         return Loaded({}, {}, set(), {}, {}, {})
+
+    def append(self, entries):
+        return [self._journal.give_back(each.raw) for each in entries]
 
     def write(self, batch, appended):
         self._journal.check("write")
@@ -203,6 +207,19 @@ class TestAFailure:
         [recorded] = await hub.record(Append())
         assert recorded.outcome.index == 0
         assert hub.recorder.failing is None
+
+    @pytest.mark.parametrize("give_back", [lambda raw: raw[:-1], lambda raw: raw[:-1] + b" "])
+    async def test_to_give_back_the_bytes_of_an_entry_signs_and_stores_nothing(
+        self, hub, give_back
+    ):
+        hub.journal.give_back = give_back
+        assert codes(await hub.record(Append(), Append())) == ["storage", "storage"]
+        assert hub.journal.committed == []
+        assert hub.recorder.state == State()
+        assert "other bytes than it was given for entries 0 to 1" in hub.recorder.failing
+        hub.journal.give_back = lambda raw: raw
+        [recorded] = await hub.record(Append())
+        assert recorded.outcome.index == 0
 
     async def test_after_the_commit_does_not_lose_what_was_committed(self, hub):
         """The connection broke before the answer: the sender is told to send again."""

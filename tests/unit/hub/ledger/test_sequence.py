@@ -22,13 +22,18 @@ def written(start, count, private=b"private"):
     ]
 
 
+def append(tree, batch):
+    """Append entries that the store gives back as they were written."""
+    return sequence.append(tree, batch, [each.raw for each in batch], KEY)
+
+
 def grown(*counts):
     """A tree to which batches of these sizes were appended, and all entries and tiles."""
     tree, raws = Tree(), []
     tiles: dict[merkle.Tile, bytes] = {}
     for count in counts:
         batch = written(tree.size, count)
-        appended = sequence.append(tree, batch, KEY)
+        appended = append(tree, batch)
         tree = appended.tree
         tiles |= appended.tiles
         raws += [each.raw for each in batch]
@@ -76,7 +81,7 @@ class TestACommit:
 
     def test_writes_only_the_tiles_that_changed(self):
         tree, _, _ = grown(300)
-        appended = sequence.append(tree, written(300, 1), KEY)
+        appended = append(tree, written(300, 1))
         assert set(appended.tiles) == {(0, 1)}
 
     def test_signs_one_checkpoint_that_extends_the_last_one(self):
@@ -84,14 +89,20 @@ class TestACommit:
         leaves = [merkle.leaf_hash(raw) for raw in raws]
         proof = merkle.consistency_proof(5, 11, tiles)
         merkle.verify_consistency(5, 11, merkle.root(leaves[:5]), merkle.root(leaves), proof)
-        appended = sequence.append(tree, written(11, 1), KEY)
+        appended = append(tree, written(11, 1))
         signed = checkpoint.open_checkpoint(appended.checkpoint, builders.LOG)
         assert (signed.origin, signed.size) == (builders.ORIGIN, 12)
+
+    def test_hashes_what_the_store_gives_back(self):
+        batch = written(0, 2)
+        appended = sequence.append(Tree(), batch, [batch[0].raw, b"other bytes"], KEY)
+        leaves = [merkle.leaf_hash(batch[0].raw), merkle.leaf_hash(b"other bytes")]
+        assert appended.tiles[0, 0] == b"".join(leaves)
 
     def test_gives_an_acceptance_under_its_own_checkpoint_for_each_private_part(self):
         tree, _, _ = grown(300)
         batch = written(300, 3)
-        appended = sequence.append(tree, batch, KEY)
+        appended = append(tree, batch)
         assert list(appended.acceptances) == [300, 301, 302]
         for each in batch:
             opened = acceptance.open_acceptance(appended.acceptances[each.index], builders.LOG)
@@ -99,11 +110,11 @@ class TestACommit:
             assert opened.checkpoint.size == 303
 
     def test_gives_no_acceptance_where_there_is_no_private_part(self):
-        appended = sequence.append(Tree(), written(0, 2, private=None), KEY)
+        appended = append(Tree(), written(0, 2, private=None))
         assert appended.acceptances == {}
 
     def test_leaves_the_tree_before_it_as_it_was(self):
         tree, _, _ = grown(3)
         before = dict(tree.edge)
-        sequence.append(tree, written(3, 5), KEY)
+        append(tree, written(3, 5))
         assert (tree.size, tree.edge) == (3, before)

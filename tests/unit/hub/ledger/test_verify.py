@@ -26,7 +26,7 @@ class Stored:
         while tree.size < size:
             count = min(batch, size - tree.size)
             made = [self.entry(index) for index in range(tree.size, tree.size + count)]
-            appended = sequence.append(tree, made, KEY)
+            appended = sequence.append(tree, made, [each.raw for each in made], KEY)
             tree, self.note = appended.tree, appended.checkpoint
             self.rows_of_tiles |= appended.tiles
             self.rows += [each.raw for each in made]
