@@ -36,8 +36,10 @@ from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
 from hub.intake.submission import CountedRefusals
 from hub.ledger import witnesses
+from hub.ledger.patrol import Patrol
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import Draft, LogKey
+from hub.ledger.verify import Check
 from hub.ledger.witnesses import Witnesses
 from hub.metrics import Metrics
 from hub.settings import Settings, StartError
@@ -87,6 +89,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         try:
             await _record_start(service)
             tasks.append(asyncio.create_task(_upkeep(service, database)))
+            tasks.append(asyncio.create_task(service.patrol.run()))
             tasks += _join_broker(service, listeners)
             if database.shared:
                 tasks.append(asyncio.create_task(_follow_others(service)))
@@ -127,6 +130,8 @@ async def _assemble(
     )
     if settings.restored.exists():
         watched.wait_for_witnesses(state.directory, settings.restored.unlink)
+    with contextlib.suppress(FileNotFoundError):
+        watched.distrust(settings.damaged.read_text("utf-8").strip())
     await watched.check()
     recorder = Recorder(
         metrics.journal(watched.guard(Journal(database))),
@@ -156,6 +161,12 @@ async def _assemble(
         meter=RefusalMeter(settings.quota.refusals_per_minute),
         strangers=Strangers(),
         metrics=metrics,
+        patrol=Patrol(
+            lambda: Check(queries, offload, key.vkey),
+            lambda damage: _distrust(settings, watched, damage),
+            metrics.verified,
+            damaged=watched.damage is not None,
+        ),
         clock=_clock,
         random_bytes=secrets.token_bytes,
         version=version("nhri-exchange"),
@@ -164,6 +175,16 @@ async def _assemble(
         publisher=publisher if broker_url else None,
         quarantine=Quarantine(broker_url) if broker_url else None,
     )
+
+
+def _distrust(settings: Settings, watched: Witnesses, damage: str | None) -> None:
+    """Stop signing, over a restart as well: the check needs its time to come to the place again."""
+    watched.distrust(damage)
+    with contextlib.suppress(OSError):  # a disk that fails is one of the reasons
+        if damage is None:
+            settings.damaged.unlink(missing_ok=True)
+        else:
+            settings.damaged.write_text(f"{damage}\n", "utf-8")
 
 
 def _join_broker(

@@ -206,11 +206,12 @@ class Metrics:
         """A submission from the broker cannot be dealt with."""
         self._counters["nhri_hub_quarantined"].inc()
 
-    def verified(self, verdict: Verdict) -> None:
-        """The whole log was hashed again."""
+    def verified(self, verdict: Verdict, whole: bool) -> None:
+        """The log was hashed again: the whole of it, or what came since."""
         self._gauges["nhri_hub_verified_entries"].set(verdict.entries)
         self._gauges["nhri_hub_verified_problems"].set(len(verdict.problems))
-        self._gauges["nhri_hub_verified_timestamp_seconds"].set_to_current_time()
+        if whole:
+            self._gauges["nhri_hub_verified_timestamp_seconds"].set_to_current_time()
 
     # --- What the parts behind the doors tell ---
 

@@ -121,6 +121,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(tempfile.gettempdir()) / f"nhri-{os.getuid()}" / f"{digest}.sock"
 
     @property
+    def damaged(self) -> Path:
+        """Says why the stored log is not the one that was signed, until it is found whole again."""
+        return Path(self.folder) / "damaged"
+
+    @property
     def restored(self) -> Path:
         """A file that a restore leaves: the database may not be the newest that was signed."""
         return Path(self.folder) / "restored"

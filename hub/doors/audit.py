@@ -117,9 +117,12 @@ async def why(hub: Service, asked: Asked) -> web.Response:
 
 
 async def check(hub: Service, asked: Asked) -> web.Response:
-    """``GET /v1/audit/verify``: the stored log is hashed again, whole."""
+    """``GET /v1/audit/verify``: the stored log is hashed again, whole.
+
+    A mismatch stops all signing, and a log that is found whole again ends that.
+    """
     verdict = await verify.verify(hub.queries, hub.offload, hub.vkey)
-    hub.metrics.verified(verdict)
+    hub.patrol.judge(verdict, passed=True, whole=True)
     return answer(verdict)
 
 

@@ -14,8 +14,8 @@ async def livez(hub: Service, asked: Asked) -> web.Response:
 
 
 async def readyz(hub: Service, asked: Asked) -> web.Response:
-    """``GET /readyz``: messages are taken; the last commit did not fail."""
-    failing = hub.recorder.failing
+    """``GET /readyz``: messages are taken: the last commit did not fail, and the log is whole."""
+    failing = hub.recorder.failing or hub.witnesses.damage
     return answer({"ok": failing is None, "reason": failing}, 200 if failing is None else 503)
 
 

@@ -18,6 +18,7 @@ from hub.intake.batch import Job, Outcome, Token
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorded, Recorder
+from hub.ledger.patrol import Patrol
 from hub.ledger.queries import Queries
 from hub.ledger.witnesses import Witnesses
 from hub.metrics import Metrics
@@ -45,6 +46,7 @@ class Service(msgspec.Struct, frozen=True):
     meter: RefusalMeter
     strangers: Strangers
     metrics: Metrics
+    patrol: Patrol
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     version: str

@@ -27,6 +27,17 @@ class Event(msgspec.Struct, frozen=True):
     private: bytes | None
 
 
+class LogRow(msgspec.Struct, frozen=True):
+    """A row of the log as stored: the columns that searches use, and the bytes of the entry."""
+
+    index: int
+    type: str
+    time: str
+    actor: str
+    subject: str | None
+    raw: bytes
+
+
 class EventFilter(msgspec.Struct, frozen=True):
     """What an operator searches for; everything given must hold."""
 
@@ -154,6 +165,10 @@ class Queries(Protocol):
 
     async def entries(self, start: int, end: int) -> Sequence[bytes]:
         """The bytes of the entries ``start`` to ``end`` (exclusive)."""
+        ...
+
+    async def rows(self, start: int, end: int) -> Sequence[LogRow]:
+        """The rows of the entries ``start`` to ``end`` (exclusive), as many as there are."""
         ...
 
     async def private(self, start: int, end: int) -> Mapping[int, tuple[bytes, bytes]]:

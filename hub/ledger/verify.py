@@ -1,97 +1,238 @@
-"""Checking the whole stored log: every entry is hashed again, up to the signed root."""
+"""Checking the stored log: every entry is hashed again, up to the signed root.
 
-from collections.abc import Callable, Mapping, Sequence
+The same check serves an operator who asks for all of it at once and the patrol, which goes on as
+the log grows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from hub.intake.offload import Offload
-from hub.ledger.queries import Queries
+from hub.ledger.queries import LogRow, Queries
 from schemas import checkpoint, merkle
 from schemas import entry as entries
+from schemas.checkpoint import Checkpoint
 from schemas.note import NoteError, Vkey
 from schemas.refusal import Refused
 
+# The kinds of mismatch.
+CHECKPOINT: Final = "checkpoint"
+MISSING: Final = "missing"
+ENTRY: Final = "entry"
+TILE: Final = "tile"
+ROOT: Final = "root"
+COLUMN: Final = "column"
+PRIVATE: Final = "private"
+
+_STEP = 4 * merkle.TILE_WIDTH
+"""Entries that are hashed in one step; mostly half a megabyte."""
+
+_MAX_PROBLEMS = 100
+"""More of them say nothing more."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One mismatch; ``index`` is the first entry concerned, None where it is about the whole."""
+
+    kind: str
+    index: int | None
+    sentence: str
+
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What was found; ``problems`` is empty when the log is what was signed."""
+    """What was found; ``problems`` is empty when the log is what was signed.
+
+    ``first_bad`` is the first entry that a problem is about, and ``kind`` what is wrong with it:
+    ``checkpoint``, ``missing``, ``entry``, ``tile``, ``root``, ``column`` or ``private``.
+    """
 
     size: int
     root: str
     entries: int
     ok: bool
     problems: tuple[str, ...]
+    first_bad: int | None = None
+    kind: str | None = None
 
 
 async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
     """Hash the stored entries again and compare with all that is derived from them.
 
-    That is the tiles, the last checkpoint, and the private parts that were not erased.
+    That is the tiles, the last checkpoint, the columns that searches use, and the private parts
+    that were not erased.
     """
-    note = await queries.checkpoint()
-    if note is None:
-        lost = ("The log has entries, but no checkpoint.",) if await queries.entries(0, 1) else ()
-        return Verdict(0, "", 0, not lost, lost)
-    try:
-        signed = checkpoint.open_checkpoint(note, vkey)
-    except NoteError as error:
-        return Verdict(0, "", 0, False, (f"The checkpoint does not hold: {error}",))
-    problems: list[str] = []
-    tree: dict[merkle.Tile, bytes] = {}
-    size = 0
-    while size < signed.size:
-        end = min(size + merkle.TILE_WIDTH, signed.size)
-        raws = await queries.entries(size, end)
-        if len(raws) != end - size:
-            problems.append(f"Entries between {size} and {end - 1} are missing.")
-            break
-        changed = await offload.run(_hasher(size, tree, raws))
-        stored = await queries.tiles(frozenset(changed))
-        private = await queries.private(size, end)
-        problems += _compare_tiles(changed, stored) + _compare_entries(size, raws, private)
-        edge = merkle.edge_tiles(end)
-        tree = {tile: hashes for tile, hashes in {**tree, **changed}.items() if tile in edge}
-        size = end
-    if size == signed.size and merkle.tree_root(size, tree) != signed.root:
-        problems.append("The root of the stored entries is not the one that was signed.")
-    return Verdict(signed.size, signed.root.hex(), size, not problems, tuple(problems[:100]))
+    check = Check(queries, offload, vkey)
+    while await check.step():
+        pass
+    return check.verdict()
 
 
-def _hasher(
-    size: int, tree: dict[merkle.Tile, bytes], raws: Sequence[bytes]
-) -> Callable[[], dict[merkle.Tile, bytes]]:
-    def run() -> dict[merkle.Tile, bytes]:
-        leaves = [merkle.leaf_hash(raw) for raw in raws]
-        return merkle.append(size, tree, leaves)
+class Check:
+    """One pass over the log, step by step; it holds the edge of the tree and no more."""
 
-    return run
+    def __init__(self, queries: Queries, offload: Offload, vkey: Vkey) -> None:
+        """Begin at the first entry.
+
+        Args:
+            queries: read the store.
+            offload: hashes off the event loop.
+            vkey: the key that the log is signed with.
+        """
+        self._queries = queries
+        self._offload = offload
+        self._vkey = vkey
+        self._head = Checkpoint(vkey.name, 0, merkle.EMPTY_ROOT)
+        self._size = 0
+        self._edge: merkle.Tiles = {}
+        self._problems: list[Problem] = []
+        self._entries_hold = False
+        self._over = False
+
+    async def step(self) -> bool:
+        """Check the next entries, up to the newest checkpoint; whether there are more.
+
+        When all are checked, a further call looks whether the log has grown. If it raises, because
+        the database is away, the check stands where it was.
+        """
+        if self._size == self._head.size and not self._over:
+            await self._read_head()
+        if self._size < self._head.size and not self._over:
+            await self._read_entries(min(self._size + _STEP, self._head.size))
+        return self._size < self._head.size and not self._over
+
+    def verdict(self) -> Verdict:
+        """What was found so far."""
+        found = [self._judged(problem) for problem in self._problems]
+        placed = [problem for problem in found if problem.index is not None]
+        # The tiles above a wrong entry are wrong because of it, and begin before it.
+        bad = [problem for problem in placed if problem.kind != TILE] or placed
+        first = min(bad, key=lambda problem: problem.index or 0, default=None)
+        return Verdict(
+            self._head.size,
+            self._head.root.hex() if self._head.size else "",
+            self._size,
+            not found,
+            tuple(problem.sentence for problem in found),
+            None if first is None else first.index,
+            next((problem.kind for problem in (first, *found) if problem is not None), None),
+        )
+
+    def _judged(self, problem: Problem) -> Problem:
+        """Entry and tile differ: where all entries lead to the signed root, it is the tile."""
+        if problem.kind != ENTRY or not self._entries_hold:
+            return problem
+        sentence = f"The tile of entry {problem.index} is not right; the entry is."
+        return Problem(TILE, problem.index, sentence)
+
+    async def _read_head(self) -> None:
+        # In this order: whatever has entries has a checkpoint by then.
+        rows = await self._queries.rows(0, 1)
+        note = await self._queries.checkpoint()
+        if note is None:
+            if rows or self._size:
+                self._end(CHECKPOINT, "The log has entries, but no checkpoint.")
+            return
+        try:
+            head = checkpoint.open_checkpoint(note, self._vkey)
+        except NoteError as error:
+            self._end(CHECKPOINT, f"The checkpoint does not hold: {error}")
+            return
+        if head.size < self._size:
+            self._end(
+                CHECKPOINT,
+                f"The log has shrunk: {self._size} entries were checked, and the last checkpoint "
+                f"is of {head.size}.",
+            )
+            return
+        self._head = head
+        self._check_root()
+
+    async def _read_entries(self, end: int) -> None:
+        start = self._size
+        rows = await self._queries.rows(start, end)
+        private = await self._queries.private(start, end)
+        gap = next((i for i, row in enumerate(rows, start) if row.index != i), start + len(rows))
+        if gap < end:
+            self._end(MISSING, f"Entry {gap} is missing.", gap)
+            return
+        hashing = partial(_hashed, start, self._edge, rows)
+        changed = await self._offload.run(hashing)
+        stored = await self._queries.tiles(frozenset(changed))
+        read = await self._offload.run(lambda: [*_compare_rows(rows, private)])
+        self._found(*_compare_tiles(self._edge, changed, stored), *read)
+        known = {**self._edge, **changed}
+        self._edge = {tile: known[tile] for tile in merkle.edge_tiles(end)}
+        self._size = end
+        self._check_root()
+
+    def _check_root(self) -> None:
+        if self._size != self._head.size:
+            return
+        self._entries_hold = merkle.tree_root(self._size, self._edge) == self._head.root
+        if not self._entries_hold:
+            self._end(ROOT, "The root of the stored entries is not the one that was signed.")
+
+    def _end(self, kind: str, sentence: str, index: int | None = None) -> None:
+        """Nothing can be said about what comes after this."""
+        self._found(Problem(kind, index, sentence))
+        self._over = True
+
+    def _found(self, *problems: Problem) -> None:
+        self._problems += problems
+        del self._problems[_MAX_PROBLEMS:]
 
 
-def _compare_tiles(hashed: merkle.Tiles, stored: merkle.Tiles) -> list[str]:
-    problems = []
+def _hashed(start: int, edge: merkle.Tiles, rows: Sequence[LogRow]) -> dict[merkle.Tile, bytes]:
+    return merkle.append(start, edge, [merkle.leaf_hash(row.raw) for row in rows])
+
+
+def _compare_tiles(
+    before: merkle.Tiles, hashed: merkle.Tiles, stored: merkle.Tiles
+) -> Iterator[Problem]:
+    """What differs in the hashes that are new since ``before``."""
     for (level, n), hashes in hashed.items():
         found = stored.get((level, n), b"")
-        for offset in range(0, len(hashes), merkle.HASH_SIZE):
+        if found.startswith(hashes):
+            continue  # a stored tile may have grown meanwhile
+        for offset in range(len(before.get((level, n), b"")), len(hashes), merkle.HASH_SIZE):
             place = slice(offset, offset + merkle.HASH_SIZE)
             if hashes[place] != found[place]:
                 first = (n * merkle.TILE_WIDTH + offset // merkle.HASH_SIZE) << (8 * level)
-                problems.append(
-                    f"Entry {first} is not the one that was recorded."
+                yield (
+                    Problem(ENTRY, first, f"Entry {first} is not the one that was recorded.")
                     if level == 0
-                    else f"Tile {n} of level {level} is not right from entry {first} on."
+                    else Problem(
+                        TILE,
+                        first,
+                        f"Tile {n} of level {level} is not right from entry {first} on.",
+                    )
                 )
-    return problems
 
 
-def _compare_entries(
-    start: int, raws: Sequence[bytes], private: Mapping[int, tuple[bytes, bytes]]
-) -> list[str]:
-    problems = []
-    for index, raw in enumerate(raws, start):
+def _compare_rows(
+    rows: Sequence[LogRow], private: Mapping[int, tuple[bytes, bytes]]
+) -> Iterator[Problem]:
+    for row in rows:
+        index = row.index
         try:
-            committed = entries.decode(raw).private
+            entry = entries.decode(row.raw)
         except Refused as refusal:
-            problems.append(f"Entry {index} cannot be read: {refusal.detail}")
+            yield Problem(ENTRY, index, f"Entry {index} cannot be read: {refusal.detail}")
             continue
-        if index in private and entries.digest(b"".join(private[index])) != committed:
-            problems.append(f"The private part of entry {index} is not the one recorded.")
-    return problems
+        if (entry.type, entry.time, entry.actor, entry.subject) != (
+            row.type,
+            row.time,
+            row.actor,
+            row.subject,
+        ):
+            yield Problem(
+                COLUMN,
+                index,
+                f"The columns of entry {index} say otherwise than the entry: a search is misled.",
+            )
+        if index in private and entries.digest(b"".join(private[index])) != entry.private:
+            sentence = f"The private part of entry {index} is not the one recorded."
+            yield Problem(PRIVATE, index, sentence)

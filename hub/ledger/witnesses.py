@@ -7,6 +7,7 @@ thing to cosign, for ever.
 
 The hub stops signing when it is shown its own signature under a log that it does not have. Then its
 database is an older copy, or somebody else signs with its key; to go on would be to fork the log.
+It stops as well while the stored log is not the one that it signed (``hub.ledger.patrol``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -115,7 +116,10 @@ class WitnessStore(Protocol):
 
 
 class Witnesses:
-    """The hub's side of witnessing. ``seen`` is when each witness asked last."""
+    """The hub's side of witnessing. ``seen`` is when each witness asked last.
+
+    ``damage`` says why what is stored is not the log that was signed; None where it is.
+    """
 
     def __init__(
         self,
@@ -135,6 +139,7 @@ class Witnesses:
             clock: gives the time.
         """
         self.seen: dict[str, datetime] = {}
+        self.damage: str | None = None
         self._store = store
         self._queries = queries
         self._vkey = vkey
@@ -149,11 +154,16 @@ class Witnesses:
     @property
     def stopped(self) -> str | None:
         """Why nothing is signed; None where it is."""
-        return self._contradiction or (_RESTORED if self._release is not None else None)
+        waiting = _RESTORED if self._release is not None else None
+        return self._contradiction or self.damage or waiting
 
     def guard(self, journal: Journal) -> Journal:
         """The same journal, which takes nothing while signing is stopped."""
         return _Guarded(journal, self)
+
+    def distrust(self, damage: str | None) -> None:
+        """Sign nothing while what is stored is not what was signed; None: it is again."""
+        self.damage = damage
 
     def wait_for_witnesses(self, directory: Directory, release: Callable[[], None]) -> None:
         """Sign nothing until a quorum has said that none of it is ahead; then call ``release``.

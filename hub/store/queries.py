@@ -15,6 +15,7 @@ from hub.ledger.queries import (
     Event,
     EventFilter,
     InboxItem,
+    LogRow,
     MessageRow,
     News,
 )
@@ -226,6 +227,14 @@ class Queries:
             .order_by(_entry.c.idx)
         )
         return [row.entry for row in await self._all(query)]
+
+    async def rows(self, start: int, end: int) -> Sequence[LogRow]:
+        """The rows of the entries ``start`` to ``end`` (exclusive), as many as there are."""
+        query = select(_entry).where(_entry.c.idx >= start, _entry.c.idx < end)
+        return [
+            LogRow(row.idx, row.type, row.time, row.actor, row.subject, row.entry)
+            for row in await self._all(query.order_by(_entry.c.idx))
+        ]
 
     async def private(self, start: int, end: int) -> Mapping[int, tuple[bytes, bytes]]:
         """Salt and private part of the entries ``start`` to ``end`` that still have them."""

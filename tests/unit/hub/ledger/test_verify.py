@@ -3,10 +3,13 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from hub.intake.offload import Offload
 from hub.ledger import sequence, verify
+from hub.ledger.queries import LogRow
 from hub.ledger.sequence import Draft, LogKey, Tree
+from hub.ledger.verify import Check
 from schemas import entry as entries
 from schemas import merkle, note
 from tests import builders
@@ -14,11 +17,19 @@ from tests import builders
 KEY = LogKey(builders.LOG, builders.LOG_KEY)
 
 
+def row(sequenced):
+    """The row of an entry."""
+    entry = sequenced.entry
+    return LogRow(
+        sequenced.index, entry.type, entry.time, entry.actor, entry.subject, sequenced.raw
+    )
+
+
 class Stored:
     """The part of the port ``Queries`` that is asked here, upon rows that a test can edit."""
 
     def __init__(self, size, batch=100):
-        self.rows: list[bytes] = []
+        self.columns: dict[int, LogRow] = {}
         self.rows_of_tiles: dict[merkle.Tile, bytes] = {}
         self.secrets: dict[int, tuple[bytes | None, bytes | None]] = {}
         self.note: bytes | None = None
@@ -29,7 +40,7 @@ class Stored:
             appended = sequence.append(tree, made, [each.raw for each in made], KEY)
             tree, self.note = appended.tree, appended.checkpoint
             self.rows_of_tiles |= appended.tiles
-            self.rows += [each.raw for each in made]
+            self.columns |= {each.index: row(each) for each in made}
             self.secrets |= {each.index: (each.salt, each.private) for each in made}
 
     def entry(self, index, kind=entries.HUB_STARTED):
@@ -39,14 +50,18 @@ class Stored:
     async def checkpoint(self):
         return self.note
 
-    async def entries(self, start, end):
-        return self.rows[start:end]
+    async def rows(self, start, end):
+        return [self.columns[i] for i in range(start, end) if i in self.columns]
 
     async def tiles(self, wanted):
         return {tile: self.rows_of_tiles[tile] for tile in wanted if tile in self.rows_of_tiles}
 
     async def private(self, start, end):
         return {i: secret for i, secret in self.secrets.items() if start <= i < end}
+
+
+def check_of(stored, offload):
+    return Check(stored, offload, builders.LOG)
 
 
 def checked(stored, vkey=builders.LOG):
@@ -73,38 +88,40 @@ def test_an_empty_log():
 
 def test_a_log_that_has_grown_since_its_checkpoint_was_read():
     stored, later = Stored(300), Stored(310)
-    stored.rows, stored.rows_of_tiles = later.rows, later.rows_of_tiles
+    stored.columns, stored.rows_of_tiles = later.columns, later.rows_of_tiles
     assert checked(stored).ok
 
 
 @pytest.mark.parametrize("index", [0, 255, 256, 599])
 def test_an_edited_entry_is_named(index):
     stored = Stored(600)
-    stored.rows[index] = stored.entry(index, "hub.edited").raw
+    stored.columns[index] = row(stored.entry(index, "hub.edited"))
     verdict = checked(stored)
-    assert not verdict.ok
+    assert (verdict.first_bad, verdict.kind) == (index, "entry")
     assert f"Entry {index} is not the one that was recorded." in verdict.problems
     assert "The root of the stored entries is not the one that was signed." in verdict.problems
 
 
 def test_an_entry_that_is_no_entry_is_named():
     stored = Stored(3)
-    stored.rows[1] = b"junk"
+    stored.columns[1] = replace(stored.columns[1], raw=b"junk")
     assert any("Entry 1 cannot be read" in problem for problem in checked(stored).problems)
 
 
 @pytest.mark.parametrize("gone", [0, 599])
 def test_a_deleted_entry_is_missed(gone):
     stored = Stored(600)
-    del stored.rows[gone]
-    assert not checked(stored).ok
+    del stored.columns[gone]
+    verdict = checked(stored)
+    assert (verdict.first_bad, verdict.kind) == (gone, "missing")
+    assert verdict.problems == (f"Entry {gone} is missing.",)
 
 
 def test_an_edited_entry_with_its_tiles_made_to_fit_still_does_not_lead_to_the_signed_root():
     stored, forged = Stored(600), Stored(600)
-    forged.rows[7] = forged.entry(7, "hub.edited").raw
-    stored.rows = forged.rows
-    hashes = [merkle.leaf_hash(raw) for raw in forged.rows]
+    forged.columns[7] = row(forged.entry(7, "hub.edited"))
+    stored.columns = forged.columns
+    hashes = [merkle.leaf_hash(each.raw) for each in forged.columns.values()]
     stored.rows_of_tiles = merkle.append(0, {}, hashes)
     problems = checked(stored).problems
     assert problems == ("The root of the stored entries is not the one that was signed.",)
@@ -115,7 +132,9 @@ def test_an_edited_tile_is_noticed_though_the_entries_are_right(tile):
     stored = Stored(600)
     hashes = stored.rows_of_tiles[tile]
     stored.rows_of_tiles[tile] = hashes[:-1] + bytes([hashes[-1] ^ 1])
-    assert not checked(stored).ok
+    verdict = checked(stored)
+    assert verdict.kind == "tile"
+    assert len(verdict.problems) == 1
 
 
 @pytest.mark.parametrize("tile", [(0, 1), (1, 0)])
@@ -138,6 +157,80 @@ def test_an_edited_private_part_is_named(edited):
     stored.secrets[280] = (bytes(32), private) if edited == "salt" else (salt, b"forged")
     problems = checked(stored).problems
     assert problems == ("The private part of entry 280 is not the one recorded.",)
+
+
+@pytest.mark.parametrize("column", ["type", "time", "actor", "subject"])
+def test_an_edited_column_that_misleads_a_search_is_named(column):
+    stored = Stored(300)
+    stored.columns[280] = replace(stored.columns[280], **{column: "another"})
+    verdict = checked(stored)
+    assert (verdict.first_bad, verdict.kind, len(verdict.problems)) == (280, "column", 1)
+
+
+def test_of_many_mismatches_the_first_is_named_and_a_hundred_are_told():
+    stored = Stored(600)
+    for index in range(200, 600):
+        stored.columns[index] = row(stored.entry(index, "hub.edited"))
+    verdict = checked(stored)
+    assert (verdict.first_bad, verdict.kind, len(verdict.problems)) == (200, "entry", 100)
+
+
+def test_swapped_entries_are_both_named():
+    stored = Stored(300)
+    first, second = stored.columns[3], stored.columns[290]
+    stored.columns[3] = replace(second, index=3)
+    stored.columns[290] = replace(first, index=290)
+    verdict = checked(stored)
+    assert verdict.first_bad == 3
+    assert {f"Entry {i} is not the one that was recorded." for i in (3, 290)} < {*verdict.problems}
+
+
+class TestACheckThatGoesOn:
+    async def test_as_the_log_grows_hashes_only_what_is_new(self, offload):
+        stored, later = Stored(300), Stored(310)
+        check = check_of(stored, offload)
+        while await check.step():
+            pass
+        assert (check.verdict().ok, check.verdict().entries) == (True, 300)
+        stored.__dict__ |= later.__dict__
+        stored.columns.pop(0)  # only a new pass looks at it again
+        assert not await check.step()
+        assert (check.verdict().ok, check.verdict().entries) == (True, 310)
+
+    async def test_notices_a_log_that_has_shrunk(self, offload):
+        stored, earlier = Stored(300), Stored(290)
+        check = check_of(stored, offload)
+        while await check.step():
+            pass
+        stored.__dict__ |= earlier.__dict__
+        assert not await check.step()
+        assert check.verdict().kind == "checkpoint"
+        assert "has shrunk: 300 entries were checked" in check.verdict().problems[0]
+
+    async def test_stands_where_it_was_while_the_database_is_away(self, offload, monkeypatch):
+        stored = Stored(3_000)
+        check = check_of(stored, offload)
+        assert await check.step()
+        before = check.verdict()
+
+        async def away(*_):
+            raise OSError("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stored, "tiles", away)
+            with pytest.raises(OSError, match="away"):
+                await check.step()
+        assert check.verdict() == before
+        while await check.step():
+            pass
+        assert (check.verdict().ok, check.verdict().entries) == (True, 3_000)
+
+
+@pytest.fixture
+def offload():
+    made = Offload()
+    yield made
+    made.close()
 
 
 def test_an_erased_private_part_is_not_missed():

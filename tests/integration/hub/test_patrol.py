@@ -1,0 +1,108 @@
+"""The log is edited behind the back of a running hub: who is told, and what stops."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from hub.ledger import patrol
+from tests import client
+from tests.integration.hub.test_metrics import measures
+from tests.simulator.waiting import DEADLINE
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    """Rounds follow one another at once."""
+    for name in ("ROUND_SECONDS", "FOLLOW_SECONDS", "REST"):
+        monkeypatch.setattr(patrol, name, 0)
+
+
+def edit(settings, statement, *values):
+    """What somebody does who may write to the database's file."""
+    with closing(sqlite3.connect(Path(settings.folder) / "hub.sqlite")) as database, database:
+        assert database.execute(statement, values).rowcount == 1
+
+
+def stored(settings, column, index):
+    """What stands in a row of the log."""
+    with closing(sqlite3.connect(Path(settings.folder) / "hub.sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        query = "SELECT * FROM log_entries WHERE idx = ?"
+        return database.execute(query, (index,)).fetchone()[column]
+
+
+async def stopped(hub):
+    """Wait until the hub has stopped signing; gives why."""
+    async with asyncio.timeout(DEADLINE):
+        while (reason := (await hub.operator.get("/v1/status"))["signing_stopped"]) is None:
+            pass
+    return reason
+
+
+async def test_an_edited_row_stops_all_signing_and_everybody_who_looks_is_told(settings, clock):
+    with capture_logs() as events:
+        async with client.running(settings) as hub:
+            raw = stored(settings, "entry", 3)
+            edit(settings, "UPDATE log_entries SET entry = ? WHERE idx = 3", raw + b" ")
+            reason = await stopped(hub)
+            assert "first at entry 3 (entry): Entry 3 is not the one that was recorded" in reason
+            answer = await hub.participant("kz").send()
+            assert (answer.status, answer.code) == (503, "storage")
+            ready = await hub.account().get("/readyz")
+            assert (ready.status, ready["ok"]) == (503, False)
+            assert "deploy/runbooks/log-damaged.md" in ready["reason"]
+            shown = await measures(hub.operator)
+            assert shown["nhri_hub_verified_problems",] > 0
+            assert shown["nhri_hub_signing_stopped",] == 1
+            verdict = await hub.operator.get("/v1/audit/verify")
+            assert (verdict["ok"], verdict["first_bad"], verdict["kind"]) == (False, 3, "entry")
+            assert (await hub.participant("kz").get("/v1/members")).status == 200
+    told = [event for event in events if event["event"] == "log.damaged"]
+    assert [(event["first_bad"], event["kind"]) for event in told] == [(3, "entry")]
+
+
+async def test_signing_stays_stopped_over_a_restart_and_goes_on_when_the_row_is_mended(
+    settings, clock, monkeypatch
+):
+    async with client.running(settings) as hub:
+        raw = stored(settings, "entry", 0)
+        edit(settings, "UPDATE log_entries SET entry = x'00' WHERE idx = 0")
+        await stopped(hub)
+    monkeypatch.setattr(patrol, "REST", 10_000)
+    async with client.running(settings) as hub:
+        assert (await hub.participant("kz").send()).code == "storage"
+        edit(settings, "UPDATE log_entries SET entry = ? WHERE idx = 0", raw)
+        assert (await hub.operator.get("/v1/audit/verify"))["ok"] is True
+        assert (await hub.operator.get("/v1/status"))["signing_stopped"] is None
+        assert (await hub.participant("kz").send()).status == 201
+    assert not settings.damaged.exists()
+
+
+async def test_the_patrol_finds_a_mended_log_whole_by_itself(settings, clock):
+    async with client.running(settings) as hub:
+        actor = stored(settings, "actor", 0)
+        edit(settings, "UPDATE log_entries SET actor = 'kg' WHERE idx = 0")
+        assert "(column)" in await stopped(hub)
+        edit(settings, "UPDATE log_entries SET actor = ? WHERE idx = 0", actor)
+        async with asyncio.timeout(DEADLINE):
+            while (await hub.participant("kz").send()).code == "storage":
+                pass
+        assert not settings.damaged.exists()
+
+
+async def test_what_is_new_is_hashed_as_it_comes_and_shows_in_the_measures(
+    settings, clock, monkeypatch
+):
+    monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)
+    async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
+        await hub.participant("kz").send()
+        size = await hub.size()
+        shown: dict[tuple[str, ...], float] = {}
+        while shown.get(("nhri_hub_verified_entries",)) != size:
+            shown = await measures(hub.operator)
+    assert shown["nhri_hub_verified_problems",] == 0
+    assert shown["nhri_hub_verified_timestamp_seconds",] > 0
