@@ -242,6 +242,17 @@ def tiles_for_inclusion(index: int, size: int) -> frozenset[Tile]:
     return _tiles_of(_inclusion_plan(index, size))
 
 
+def tiles_for_inclusions(indices: Iterable[int], size: int) -> frozenset[Tile]:
+    """The tiles that ``inclusion_proofs`` reads.
+
+    Raises:
+        ProofError: there is no such entry.
+    """
+    # Entries of one tile have all that lies outside of it in common; the last stands for them.
+    last = {index // TILE_WIDTH: index for index in sorted(indices)}
+    return frozenset[Tile]().union(*(tiles_for_inclusion(index, size) for index in last.values()))
+
+
 def tiles_for_consistency(old_size: int, size: int) -> frozenset[Tile]:
     """The tiles that ``consistency_proof`` reads.
 
@@ -279,7 +290,7 @@ def inclusion_proofs(indices: Iterable[int], size: int, tiles: Tiles) -> list[li
         ProofError: there is no such entry, or a tile is missing or too short.
     """
     nodes = _Nodes(size, tiles)
-    return [nodes.proof(_inclusion_plan(index, size)) for index in indices]
+    return [nodes.inclusion(index) for index in indices]
 
 
 def consistency_proof(old_size: int, size: int, tiles: Tiles) -> list[bytes]:
@@ -324,9 +335,22 @@ class _Nodes:
         self._tiles = tiles
         self._interiors: dict[Tile, list[bytes]] = {}
         self._ragged: dict[Range, bytes] = {}
+        self._above: dict[int, list[bytes]] = {}
 
     def proof(self, plan: list[Range]) -> list[bytes]:
         return [self._range(start, end) for start, end in plan]
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The inclusion proof of an entry; what lies above its tile is read once for each tile."""
+        n, place = divmod(index, TILE_WIDTH)
+        if index < 0 or (n + 1) * TILE_WIDTH > self._size:
+            return self.proof(_inclusion_plan(index, self._size))
+        if n not in self._above:
+            self._above[n] = self.proof(_inclusion_plan(index, self._size)[TILE_HEIGHT:])
+        rows = self._rows((0, n))
+        within = [((place >> height) ^ 1) * HASH_SIZE for height in range(TILE_HEIGHT)]
+        siblings = [row[at : at + HASH_SIZE] for row, at in zip(rows, within, strict=False)]
+        return siblings + self._above[n]
 
     def _range(self, start: int, end: int) -> bytes:
         height = _lowest_bit(end - start)
@@ -342,12 +366,16 @@ class _Nodes:
     def _subtree(self, height: int, index: int) -> bytes:
         level, above = divmod(height, TILE_HEIGHT)
         width_bits = TILE_HEIGHT - above
-        tile = (level, index >> width_bits)
-        interior = self._interiors.get(tile)
-        if interior is None:
-            interior = self._interiors[tile] = _interior(_cut(self._tiles, tile, self._size))
         position = (index & ((1 << width_bits) - 1)) * HASH_SIZE
-        return interior[above][position : position + HASH_SIZE]
+        row = self._rows((level, index >> width_bits))[above]
+        return row[position : position + HASH_SIZE]
+
+    def _rows(self, tile: Tile) -> list[bytes]:
+        """The hashes inside a tile, by height above its own."""
+        rows = self._interiors.get(tile)
+        if rows is None:
+            rows = self._interiors[tile] = _interior(_cut(self._tiles, tile, self._size))
+        return rows
 
 
 def _root_plan(size: int) -> list[Range]:

@@ -366,10 +366,7 @@ def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, 
     packed: dict[int, Acceptance] = {}
     for which, members in by_size.items():
         size, note = signed[which]
-        wanted = frozenset[merkle.Tile]().union(
-            *(merkle.tiles_for_inclusion(index, size) for index in members)
-        )
-        known = facts.load_tiles(connection, wanted)
+        known = facts.load_tiles(connection, merkle.tiles_for_inclusions(members, size))
         proofs = merkle.inclusion_proofs(members, size, known)
         for index, hashes in zip(members, proofs, strict=True):
             row = rows[index]

@@ -179,6 +179,21 @@ class TestTiles:
         merkle.verify_consistency(old_size, size, merkle.root(leaves[:old_size]), root, consistency)
 
 
+class TestManyProofs:
+    @pytest.mark.parametrize("index", [-1, 300, 511])
+    def test_of_an_entry_that_is_not_there_are_refused(self, index):
+        tiles = merkle.append(0, {}, numbered_leaves(300))
+        with pytest.raises(ProofError, match="There is no entry"):
+            merkle.inclusion_proofs([0, index], 300, tiles)
+        with pytest.raises(ProofError, match="There is no entry"):
+            merkle.tiles_for_inclusions([0, index, 299], 300)
+
+    def test_from_a_tile_that_is_too_short_are_refused(self):
+        tiles = merkle.append(0, {}, numbered_leaves(300))
+        with pytest.raises(ProofError, match="too short"):
+            merkle.inclusion_proofs([0], 300, tiles | {(0, 0): tiles[0, 0][:-1]})
+
+
 class TestTilePaths:
     PATHS = (
         ("tile/0/x001/x234/067", (0, 1_234_067, 256)),
