@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from tests.bench import broker, exchange, http_sqlite, latency, memory, results
+from tests.bench import broker, exchange, http_sqlite, latency, ledger, memory, results
 from tests.bench.results import Results
 from tests.bench.scale import TINY, WHOLE, Scale
 
@@ -21,6 +21,8 @@ FILE = Path("build/bench.json")
 
 async def measure(console: Console, folder: Path, scale: Scale) -> Results:
     """Everything, one after the other, so that nothing disturbs what is measured."""
+    console.print("The log against hashlib ...")
+    log = await ledger.measure(folder, scale)
     console.print("HTTP and SQLite against a bare POST ...")
     http = await http_sqlite.measure(folder / "http", scale)
     async with exchange.prepared(folder / "broker") as servers:
@@ -31,7 +33,7 @@ async def measure(console: Console, folder: Path, scale: Scale) -> Results:
         console.print("Memory ...")
         weighed = await memory.measure(servers, scale)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return Results(machine, http, rates, latencies, weighed)
+    return Results(machine, log, http, rates, latencies, weighed)
 
 
 def main() -> None:

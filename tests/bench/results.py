@@ -8,6 +8,7 @@ from rich.table import Table
 from tests.bench.broker import BrokerFigures
 from tests.bench.http_sqlite import HttpFigures
 from tests.bench.latency import LatencyFigures
+from tests.bench.ledger import LedgerFigures
 from tests.bench.memory import MemoryFigures
 
 
@@ -30,6 +31,7 @@ class Results(msgspec.Struct, frozen=True):
     """Everything that was measured in one run."""
 
     machine: str
+    ledger: LedgerFigures
     http_sqlite: HttpFigures
     broker: BrokerFigures
     latency: LatencyFigures
@@ -39,6 +41,8 @@ class Results(msgspec.Struct, frozen=True):
     def aims(self) -> tuple[Aim, ...]:
         relayed, memory = self.broker, self.memory
         return (
+            Aim("log hashed / hashlib alone", self.ledger.ratio, least=0.5),
+            Aim("inclusion proofs/s", self.ledger.proofs, least=15_000),
             Aim("(c) / (a)", relayed.ratio, least=2.0),
             Aim("(c2) / (a)", relayed.receipted_ratio, least=1.2),
             # Two runs of the same differ by a tenth.
@@ -58,7 +62,7 @@ def encode(results: Results) -> bytes:
 def tables(results: Results) -> tuple[Table, Table]:
     """A row a figure, and a row an aim."""
     figures = Table("", title=results.machine)
-    for unit in ("messages/s", "p50 ms", "p99 ms", "MB", "peak MB"):
+    for unit in ("a second", "p50 ms", "p99 ms", "MB", "peak MB"):
         figures.add_column(unit, justify="right")
     for name, *cells in _figures(results):
         figures.add_row(name, *(_shown(cell) for cell in cells))
@@ -76,6 +80,11 @@ def _figures(results: Results) -> Iterator[tuple[str, *tuple[float | None, ...]]
     latency, memory = results.latency, results.memory
     bare, hub = http.bare, http.hub
     half = latency.half_load
+    log = results.ledger
+    yield "hashlib alone, entries", log.hashlib
+    yield "log hashed again, entries", log.hashed
+    yield "log checked in SQLite, entries", log.checked
+    yield "inclusion proofs", log.proofs
     yield "bare POST", bare.per_second, bare.p50_ms, bare.p99_ms
     yield "hub, HTTP + SQLite", hub.per_second, hub.p50_ms, hub.p99_ms, http.hub_resident_mb
     yield "(a) relay, publish each", relayed.relay_each

@@ -23,6 +23,10 @@ class Scale(msgspec.Struct, frozen=True):
     """How long that hub works on it."""
     connector: int = 1_000
     """What the connector receives whose memory is measured."""
+    entries: int = 100_000
+    """Of the log that is hashed again."""
+    proofs: int = 10_000
+    """Inclusion proofs in one batch."""
 
 
 WHOLE = Scale()
@@ -37,4 +41,6 @@ TINY = Scale(
     backlog=300,
     backlog_seconds=0.5,
     connector=20,
+    entries=700,
+    proofs=100,
 )
