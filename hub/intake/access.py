@@ -5,6 +5,8 @@ from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext
 
+LOGIN = "operator.login"
+
 
 class CreateToken:
     """A new access token for an operator, auditor or reader; only its hash is kept."""
@@ -55,6 +57,69 @@ class RevokeTokens:
         index = batch.append(Draft("operator.token_revoked", self._by, self._account))
         batch.write("revoke_tokens", revoked_account=self._account, time=batch.time)
         return Outcome(index)
+
+
+class OpenSession:
+    """Somebody signs in at the console with an access token; only hashes are kept."""
+
+    token = None
+
+    def __init__(self, digest: str, token_digest: str, by: str) -> None:
+        """Keep the hashes of the session's secret and of the token, and whose token it is."""
+        self._digest = digest
+        self._token_digest = token_digest
+        self._by = by
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Record that they came in: there is no session without its entry."""
+        index = batch.append(Draft(LOGIN, self._by))
+        batch.write(
+            "session",
+            hash=self._digest,
+            token=self._token_digest,
+            created=batch.time,
+            seen=batch.time,
+        )
+        return Outcome(index)
+
+
+class SeeSession:
+    """Somebody did something at the console. No entry: what they did has one of its own."""
+
+    token = None
+
+    def __init__(self, digest: str) -> None:
+        """The hash of the session's secret."""
+        self._digest = digest
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Note the time."""
+        batch.write("seen_session", seen_hash=self._digest, at=batch.time)
+        return Outcome()
+
+
+class EndSession:
+    """Somebody signs out of the console."""
+
+    token = None
+
+    def __init__(self, digest: str) -> None:
+        """The hash of the session's secret."""
+        self._digest = digest
+
+    def needs(self, needs: Needs) -> None:
+        """Nothing has to be known."""
+
+    def decide(self, batch: Batch) -> Outcome:
+        """Forget the session."""
+        batch.write("end_session", ended_hash=self._digest)
+        return Outcome()
 
 
 class ExpireDeliveries:

@@ -85,6 +85,23 @@ class AccessToken(msgspec.Struct, frozen=True):
     revoked: str | None
 
 
+class Session(msgspec.Struct, frozen=True):
+    """A session at the console: whose it is, since when, and when a person last did something."""
+
+    account: str
+    scopes: tuple[str, ...]
+    created: str
+    seen: str
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """How many copies of one participant's messages went to another."""
+
+    sender: str
+    recipient: str
+    copies: int
+
+
 class CertificateRow(msgspec.Struct, frozen=True):
     """A client certificate that the authority issued."""
 
@@ -187,6 +204,10 @@ class Queries(Protocol):
         """All access tokens, without their hashes."""
         ...
 
+    async def session(self, digest: str) -> Session | None:
+        """The session with this hash; None also where its token was revoked."""
+        ...
+
     async def certificates(self) -> Sequence[CertificateRow]:
         """The newest certificate of each participant."""
         ...
@@ -201,4 +222,12 @@ class Queries(Protocol):
 
     async def oldest_waiting(self) -> Mapping[str, str]:
         """When the oldest copy without a receipt was accepted, for each recipient that has one."""
+        ...
+
+    async def flows(self, senders: Sequence[str], since: str) -> Sequence[Flow]:
+        """Who sent how much to whom since a time, the largest first."""
+        ...
+
+    async def counts(self, types: Sequence[str], since: str) -> Mapping[str, int]:
+        """How many entries of these types were recorded since a time; without those of none."""
         ...

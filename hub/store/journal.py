@@ -1,7 +1,7 @@
 """The journal: every statement that changes the database, each run once for all rows of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from hub.store.postgresql import copy
 from schemas import entry as entries
 from schemas import merkle
 from schemas.directory import Directory
+from schemas.encoding import format_time
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ _entry = tables.log_entries
 _delivery = tables.deliveries
 _join = tables.join_requests
 _token = tables.access_tokens
+_session = tables.sessions
 
 # In this order: a row comes after the rows that it refers to. A table stands for inserting.
 STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
@@ -77,6 +79,11 @@ STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
         "revoke_tokens": update(_token)
         .where(_token.c.account == bindparam("revoked_account"), _token.c.revoked.is_(None))
         .values(revoked=bindparam("time")),
+        "session": _session,
+        "seen_session": update(_session)
+        .where(_session.c.hash == bindparam("seen_hash"))
+        .values(seen=bindparam("at")),
+        "end_session": delete(_session).where(_session.c.hash == bindparam("ended_hash")),
     }
 )
 
@@ -286,12 +293,14 @@ def _load_positions(connection: Connection, directory: Directory) -> dict[str, i
 
 
 async def forget(database: Database, now: datetime) -> None:
-    """Drop what has no use any more: ids of expired tokens, and counts of hours long past."""
+    """Drop what has no use any more: ids of expired tokens, counts long past, old sessions."""
     seconds = int(now.timestamp())
     tokens, counts = tables.used_tokens, tables.sent_counts
+    yesterday = format_time(now - timedelta(days=1))
 
     def work(connection: Connection) -> None:
         connection.execute(delete(tokens).where(tokens.c.expires < seconds))
         connection.execute(delete(counts).where(counts.c.minute < seconds // 60 - 120))
+        connection.execute(delete(_session).where(_session.c.created < yesterday))
 
     await database.write(work)

@@ -14,10 +14,12 @@ from hub.ledger.queries import (
     DeliveryRow,
     Event,
     EventFilter,
+    Flow,
     InboxItem,
     LogRow,
     MessageRow,
     News,
+    Session,
 )
 from hub.ledger.sequence import Sequenced
 from hub.store import facts, journal, tables
@@ -270,6 +272,19 @@ class Queries:
             for row in rows
         ]
 
+    async def session(self, digest: str) -> Session | None:
+        """The session with this hash; None also where its token was revoked."""
+        session, token = tables.sessions.c, tables.access_tokens.c
+        query = (
+            select(token.account, token.scopes, session.created, session.seen)
+            .join(tables.access_tokens, token.hash == session.token)
+            .where(session.hash == digest, token.revoked.is_(None))
+        )
+        row = next(iter(await self._all(query)), None)
+        if row is None:
+            return None
+        return Session(row.account, tuple(row.scopes.split()), row.created, row.seen)
+
     async def certificates(self) -> Sequence[CertificateRow]:
         """The newest certificate of each participant."""
         table = tables.certificates
@@ -318,6 +333,30 @@ class Queries:
             .join(_message, _message.c.id == _delivery.c.message_id)
         )
         return {row.recipient: row.accepted for row in await self._all(query)}
+
+    async def flows(self, senders: Sequence[str], since: str) -> Sequence[Flow]:
+        """Who sent how much to whom since a time, the largest first.
+
+        With the senders named, the index over sender and time finds the messages.
+        """
+        copies = func.count().label("copies")
+        query = (
+            select(_message.c.sender, _delivery.c.recipient, copies)
+            .join(_delivery, _delivery.c.message_id == _message.c.id)
+            .where(_message.c.sender.in_(senders), _message.c.accepted >= since)
+            .group_by(_message.c.sender, _delivery.c.recipient)
+            .order_by(copies.desc(), _message.c.sender, _delivery.c.recipient)
+        )
+        return [Flow(row.sender, row.recipient, row.copies) for row in await self._all(query)]
+
+    async def counts(self, types: Sequence[str], since: str) -> Mapping[str, int]:
+        """How many entries of these types were recorded since a time; without those of none."""
+        query = (
+            select(_entry.c.type, func.count().label("entries"))
+            .where(_entry.c.type.in_(types), _entry.c.time >= since)
+            .group_by(_entry.c.type)
+        )
+        return {row.type: row.entries for row in await self._all(query)}
 
 
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:

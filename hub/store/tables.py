@@ -222,6 +222,18 @@ access_tokens = Table(
     Column("revoked", TIME),
 )
 
+# A session lasts no longer than the token that it was opened with. A row that is added opens the
+# console to whoever holds its secret; account and scopes are the token's, which `operator.login`
+# and `operator.token_created` name in the log.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String(43), primary_key=True),
+    Column("token", ForeignKey("access_tokens.hash"), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("seen", TIME, nullable=False),
+)
+
 # The one row that every writer locks first: the head of the log.
 log_head = Table(
     "log_head",

@@ -20,7 +20,7 @@ from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import Submission
 from hub.ledger import sequence
-from hub.ledger.queries import EventFilter, News
+from hub.ledger.queries import EventFilter, Flow, News, Session
 from hub.ledger.sequence import Draft, LogKey
 from hub.store import journal, tables
 from hub.store.database import open_database
@@ -623,6 +623,71 @@ class TestNews:
         await store.record(membership.append(draft))
         assert await store.queries.news(start) == News(start + 2, directory=True)
         assert await store.queries.news(start + 2) == News(start + 2)
+
+
+class TestASession:
+    async def opened(self, store):
+        """A session of the account desk."""
+        await store.record(access.CreateToken("t" * 43, "desk", ("auditor", "log"), "account:a"))
+        await store.record(access.OpenSession("s" * 43, "t" * 43, "account:desk"))
+
+    async def test_has_the_account_and_the_scopes_of_its_token(self, store):
+        await self.opened(store)
+        began = store.time
+        found = await store.queries.session("s" * 43)
+        assert found == Session("desk", ("auditor", "log"), began, began)
+        assert await store.queries.session("x" * 43) is None
+
+    async def test_is_as_old_as_what_was_done_last(self, store):
+        await self.opened(store)
+        began = store.time
+        store.now += timedelta(minutes=5)
+        size = store.recorder.state.tree.size
+        await store.record(access.SeeSession("s" * 43))
+        found = await store.queries.session("s" * 43)
+        assert (found.created, found.seen) == (began, store.time)
+        assert store.recorder.state.tree.size == size
+
+    async def test_ends_when_it_is_ended_or_its_token_is(self, store):
+        await self.opened(store)
+        await store.record(access.EndSession("s" * 43))
+        assert await store.queries.session("s" * 43) is None
+        await store.record(access.OpenSession("r" * 43, "t" * 43, "account:desk"))
+        await store.record(access.RevokeTokens("desk", "account:a"))
+        assert await store.queries.session("r" * 43) is None
+
+    async def test_is_forgotten_after_a_day(self, store):
+        await self.opened(store)
+        await journal.forget(store.database, NOW + timedelta(hours=23))
+        assert await store.queries.session("s" * 43)
+        await journal.forget(store.database, NOW + timedelta(hours=25))
+        assert await store.queries.session("s" * 43) is None
+
+
+class TestWhatTheOverviewShows:
+    async def test_is_who_sent_how_much_to_whom_since_a_time(self, store):
+        await store.send(message(audience=["kg"]))
+        store.now += timedelta(minutes=2)
+        for number in (2, 3):
+            await store.send(message(id=message_id(number), audience=["kg", "tj"]))
+        everybody = ["kz", "kg", "tj"]
+        assert await store.queries.flows(everybody, builders.time()) == [
+            Flow("kz", "kg", 3),
+            Flow("kz", "tj", 2),
+        ]
+        assert await store.queries.flows(everybody, builders.time(1)) == [
+            Flow("kz", "kg", 2),
+            Flow("kz", "tj", 2),
+        ]
+        assert await store.queries.flows(["kg"], builders.time()) == []
+
+    async def test_is_how_many_entries_of_some_types_there_were(self, store):
+        await store.record(store.submission(message(audience=["nobody"])))
+        store.now += timedelta(minutes=2)
+        await store.record(store.submission(message(id=message_id(2), audience=["nobody"])))
+        types = ["message.refused", "delivery.expired"]
+        assert await store.queries.counts(types, builders.time()) == {"message.refused": 2}
+        assert await store.queries.counts(types, builders.time(1)) == {"message.refused": 1}
 
 
 class TestASearch:
