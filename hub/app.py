@@ -20,7 +20,7 @@ from aiohttp import web
 
 from hub import authority, certificates, sdnotify
 from hub import settings as configuration
-from hub.delivery import broker
+from hub.delivery import broker, wakeup
 from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
@@ -114,7 +114,7 @@ async def _assemble(
     state = await _checked_state(settings, key, queries)
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
-    listeners.append(lambda committed: bells.ring(committed.touched))
+    listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
     listeners.append(metrics.committed)
 
     def on_commit(committed: Committed) -> None:
@@ -295,7 +295,7 @@ async def _follow_others(service: Service) -> None:
         await asyncio.sleep(FOLLOW_SECONDS)
         with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
             news = await service.queries.news(size)
-            touched = news.touched
+            touched = news.touched if news.size == size else news.touched | {wakeup.LOG}
             if news.directory:
                 # With any job the recorder takes over what others wrote; whose key or standing
                 # ended must not go on reading here.

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Iterable
 
+LOG = ""
+"""The bell that rings whenever the log has grown; no participant has this code."""
+
 
 class Bells:
     """One bell for each participant; whoever waits hears the next ring."""

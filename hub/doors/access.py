@@ -1,4 +1,4 @@
-"""The authorisation table: which role may use which route. A route without a row does not exist."""
+"""The authorisation tables: which role may use which route. What has no row does not exist."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -87,3 +87,18 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/status"): _AUDIT,
     }
 )
+
+CONSOLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
+    {
+        ("GET", "/console"): _ANYONE,
+        ("GET", "/console/"): _AUDIT,
+        ("GET", "/console/static/{name}"): _ANYONE,
+        ("GET", "/console/login"): _ANYONE,
+        ("POST", "/console/login"): _ANYONE,
+        ("POST", "/console/logout"): _AUDIT,
+        ("GET", "/console/live"): _AUDIT,
+        ("GET", "/console/checkpoints"): _AUDIT,
+        ("GET", "/console/settings"): _AUDIT,
+    }
+)
+"""The pages for people. They come with a session and not with a token; ``TABLE`` is the API."""

@@ -14,6 +14,8 @@ from msgspec import Meta
 
 from hub.doors.access import Principal, Role
 from hub.intake.batch import Token
+from hub.ledger.queries import Queries
+from schemas import entry as entries
 from schemas import jsontext, signature
 from schemas.directory import Directory, State
 from schemas.encoding import format_time, unb64url
@@ -87,6 +89,19 @@ def authenticate(
         role = Role.SUSPENDED
     token = Token(f"{claims.iss}:{claims.jti}", claims.exp)
     return Principal(claims.iss, frozenset({role})), token
+
+
+async def account(queries: Queries, token: str) -> Principal:
+    """Whose access token it is.
+
+    Raises:
+        Refused: ``unauthenticated``.
+    """
+    # Looked up by hash: the time it takes tells nothing about any stored token.
+    found = await queries.access_token(entries.digest(token.encode("utf-8", "replace")))
+    if found is None or found.revoked is not None:
+        raise Refused("unauthenticated", "This token is not known or was revoked.")
+    return Principal(f"account:{found.account}", frozenset(Role(s) for s in found.scopes))
 
 
 def _path(url: str) -> str | None:

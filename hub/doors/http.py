@@ -28,9 +28,9 @@ from hub.doors import (
     witness,
 )
 from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
+from hub.doors.console import routes as console
 from hub.doors.service import Asked, Handler, Service
 from hub.intake.batch import Token
-from schemas import entry as entries
 from schemas.refusal import Refused
 from schemas.signature import MAX_ENVELOPE
 
@@ -84,7 +84,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
 
 
 def build(hub: Service) -> web.Application:
-    """The application of the door; only routes of the authorisation table exist."""
+    """The application of the door; only routes of the authorisation tables exist."""
     unreadable.hide_versions()
     application = web.Application(
         middlewares=[_traced, problems.middleware],
@@ -96,6 +96,8 @@ def build(hub: Service) -> web.Application:
     for method, path in TABLE:
         handler = HANDLERS[method, path]
         application.router.add_route(method, path, _guarded(hub, handler, (method, path)))
+    for (method, path), page in console.build(hub).items():
+        application.router.add_route(method, path, page)
     return application
 
 
@@ -168,7 +170,7 @@ async def _who(
         raise Refused("unauthenticated", "Send an Authorization header with a Bearer token.")
     if "." in credentials:
         return await _participant(hub, request, credentials.strip())
-    return await _account(hub, credentials.strip()), None
+    return await authentication.account(hub.queries, credentials.strip()), None
 
 
 async def _participant(
@@ -194,14 +196,6 @@ async def _participant(
         raise
     # Reading twice does no harm; only a write uses the token up.
     return principal, token if request.method != "GET" else None
-
-
-async def _account(hub: Service, token: str) -> Principal:
-    # Looked up by hash: the time it takes tells nothing about any stored token.
-    found = await hub.queries.access_token(entries.digest(token.encode("utf-8", "replace")))
-    if found is None or found.revoked is not None:
-        raise Refused("unauthenticated", "This token is not known or was revoked.")
-    return Principal(f"account:{found.account}", frozenset(Role(s) for s in found.scopes))
 
 
 def _is_local(request: web.Request) -> bool:

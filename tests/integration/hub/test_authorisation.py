@@ -422,7 +422,9 @@ async def on_the_wire(exchange, *head):
 # --- What the table does not have, and who comes from where ---
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/", "/", "/v1/members/kz", "/log/tile"])
+@pytest.mark.parametrize(
+    "path", ["/v1/nothing", "/v1/", "/", "/v1/members/kz", "/log/tile", "/console/nothing"]
+)
 async def test_a_path_without_a_row_does_not_exist(hub, path):
     for who in (hub.account(), hub.participant("kz"), hub.operator):
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):

@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from hub.doors import http
-from hub.doors.access import ANONYMOUS, TABLE, Role
+from hub.doors.access import ANONYMOUS, CONSOLE, TABLE, Role
 from hub.doors.service import Service
 
 OPEN = {
@@ -74,11 +74,42 @@ ALLOWED = {
     Role.METRICS: OPEN | MEASURES,
 }
 
+CONSOLE_OPEN = {
+    "GET /console",
+    "GET /console/static/{name}",
+    "GET /console/login",
+    "POST /console/login",
+}
+CONSOLE_AUDITING = {
+    "POST /console/logout",
+    "GET /console/",
+    "GET /console/live",
+    "GET /console/checkpoints",
+    "GET /console/settings",
+}
+CONSOLE_OPERATING: set[str] = set()
+
 
 @pytest.mark.parametrize("role", Role)
 def test_a_role_may_use_these_routes_and_no_others(role):
     allowed = {f"{method} {path}" for (method, path), roles in TABLE.items() if role in roles}
     assert allowed == ALLOWED[role]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_may_see_these_pages_and_no_others(role):
+    allowed = {f"{method} {path}" for (method, path), roles in CONSOLE.items() if role in roles}
+    pages = {
+        Role.OPERATOR: CONSOLE_OPEN | CONSOLE_AUDITING | CONSOLE_OPERATING,
+        Role.AUDITOR: CONSOLE_OPEN | CONSOLE_AUDITING,
+    }
+    assert allowed == pages.get(role, CONSOLE_OPEN)
+
+
+def test_whatever_a_page_changes_comes_by_post_and_is_for_operators():
+    posts = {path: roles for (method, path), roles in CONSOLE.items() if method == "POST"}
+    session = {"/console/login", "/console/logout"}
+    assert all(roles == {Role.OPERATOR} for path, roles in posts.items() if path not in session)
 
 
 def test_every_row_has_a_handler_and_every_handler_a_row():
@@ -88,7 +119,8 @@ def test_every_row_has_a_handler_and_every_handler_a_row():
 def test_the_door_has_exactly_the_routes_of_the_table():
     routes = http.build(cast(Service, None)).router.routes()
     built = {(route.method, route.resource.canonical) for route in routes if route.resource}
-    assert built == {(method, path.replace("{tile:tile/.+}", "{tile}")) for method, path in TABLE}
+    rows = {**TABLE, **CONSOLE}
+    assert built == {(method, path.replace("{tile:tile/.+}", "{tile}")) for method, path in rows}
 
 
 def test_nobody_known_has_the_role_of_nobody_known():

@@ -1,0 +1,147 @@
+"""The console's routes: who is let in, in which language, and what goes wrong as a page."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from importlib import resources
+from types import MappingProxyType
+from typing import TypeAlias
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler as RequestHandler
+from yarl import URL
+
+from hub.doors.access import CONSOLE, Role
+from hub.doors.console import (
+    checkpoints,
+    configuration,
+    languages,
+    live,
+    overview,
+    sessions,
+    sign_in,
+)
+from hub.doors.console.headers import HEADERS
+from hub.doors.console.pages import Pages
+from hub.doors.console.sessions import Session
+from hub.doors.console.visit import SIGN_IN, START, Visit, check_origin, fields, see
+from hub.doors.service import Service
+from schemas.refusal import Refused
+
+Handler: TypeAlias = Callable[[Visit], Awaitable[web.StreamResponse]]
+
+_STATIC: Mapping[str, str] = MappingProxyType(
+    {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+)
+
+_LANGUAGE = "nhri-language"
+_YEAR = 365 * 24 * 60 * 60
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a page cannot be shown or an action was not done."""
+
+    detail: str
+
+
+async def _start(visit: Visit) -> web.Response:
+    """``GET /console``."""
+    return see(START)
+
+
+async def _static(visit: Visit) -> web.Response:
+    """``GET /console/static/{name}``."""
+    name = visit.request.match_info["name"]
+    if name not in _STATIC:
+        raise Refused("not-found", "There is no such file.")
+    raw = resources.files(__package__).joinpath("static", name).read_bytes()
+    return web.Response(body=raw, content_type=_STATIC[name], charset="utf-8")
+
+
+HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
+    {
+        ("GET", "/console"): _start,
+        ("GET", "/console/"): overview.show,
+        ("GET", "/console/static/{name}"): _static,
+        ("GET", "/console/login"): sign_in.show,
+        ("POST", "/console/logout"): sign_in.leave,
+        ("GET", "/console/live"): live.stream,
+        ("GET", "/console/checkpoints"): checkpoints.show,
+        ("GET", "/console/settings"): configuration.show,
+    }
+)
+
+
+def build(hub: Service) -> Mapping[tuple[str, str], RequestHandler]:
+    """What the HTTP door calls for each row of ``CONSOLE``."""
+    pages = Pages()
+    handlers: Mapping[tuple[str, str], Handler] = {
+        **HANDLERS,
+        ("POST", "/console/login"): partial(sign_in.enter, tries=sign_in.Tries()),
+    }
+    return {row: _guarded(hub, pages, handlers[row], allowed) for row, allowed in CONSOLE.items()}
+
+
+def _guarded(
+    hub: Service, pages: Pages, handler: Handler, allowed: frozenset[Role]
+) -> RequestHandler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        asked = request.query.get("lang")
+        remembered, accepted = request.cookies.get(_LANGUAGE), request.headers
+        language = languages.choose(asked, remembered, accepted.get("Accept-Language", ""))
+        visit = Visit(hub, pages, request, language)
+        try:
+            response = await _let_in(visit, handler, allowed)
+        except Refused as refusal:
+            response = visit.page("problem.html", Problem(refusal.detail), refusal.row.status)
+        if response.prepared:  # a stream, which is over
+            return response
+        response.headers.update(HEADERS)
+        if asked == language:
+            response.set_cookie(
+                _LANGUAGE, language, path="/console", max_age=_YEAR, httponly=True, samesite="Lax"
+            )
+        return response
+
+    return guarded
+
+
+async def _let_in(visit: Visit, handler: Handler, allowed: frozenset[Role]) -> web.StreamResponse:
+    posted = visit.request.method == "POST"
+    if posted:
+        check_origin(visit.hub, visit.request)
+        visit = msgspec.structs.replace(visit, fields=await fields(visit.request))
+    if Role.ANONYMOUS in allowed:
+        return await handler(visit)
+    session = await _session(visit)
+    if session is None:
+        here = visit.request.rel_url
+        return see(str(URL(SIGN_IN).with_query(None if posted else {"next": str(here)})))
+    visit = msgspec.structs.replace(visit, session=session)
+    try:
+        return await _do(visit, handler, allowed)
+    except Refused as refusal:
+        return visit.page("problem.html", Problem(refusal.detail), refusal.row.status)
+
+
+async def _session(visit: Visit) -> Session | None:
+    name = sessions.cookie_name(visit.hub.settings)
+    return await sessions.find(visit.hub, visit.request.cookies.get(name))
+
+
+async def _do(visit: Visit, handler: Handler, allowed: frozenset[Role]) -> web.StreamResponse:
+    session, request = visit.session, visit.request
+    assert session is not None
+    if not session.principal.roles & allowed:
+        raise Refused("forbidden", "Auditors look and change nothing; ask an operator.")
+    if request.method == "POST" and not _is_of(session, visit):
+        raise Refused("forbidden", "The form is of another session; open its page again.")
+    if request.headers.get("Sec-Fetch-Dest") != "empty":  # the page asks again by itself
+        await sessions.see(visit.hub, session)
+    return await handler(visit)
+
+
+def _is_of(session: Session, visit: Visit) -> bool:
+    given = visit.fields.get("csrf", "").encode()
+    return hmac.compare_digest(given, session.csrf.encode())

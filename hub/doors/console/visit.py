@@ -1,0 +1,135 @@
+"""One request to the console: who comes, in which language, and what their form says."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from hub.doors.access import Principal, Role
+from hub.doors.console.pages import Frame, Pages
+from hub.doors.console.sessions import Session
+from hub.doors.service import Asked, Service, arriving
+from schemas.refusal import Refused
+
+START = "/console/"
+SIGN_IN = "/console/login"
+
+T = TypeVar("T")
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """A request. ``fields`` are those of the form, without the session's mark."""
+
+    hub: Service
+    pages: Pages
+    request: web.Request
+    language: str
+    session: Session | None = None
+    fields: Mapping[str, str] = {}
+
+    @property
+    def principal(self) -> Principal:
+        """Who is signed in; asked only on pages for somebody who is."""
+        assert self.session is not None
+        return self.session.principal
+
+    @property
+    def asked(self) -> Asked:
+        """The same request, for the functions of the JSON routes."""
+        return Asked(self.request, self.principal, None)
+
+    def page(self, template: str, view: object, status: int = 200) -> web.Response:
+        """An answer with a page."""
+        html = self.pages.render(template, view, self._frame())
+        return web.Response(text=html, status=status, content_type="text/html")
+
+    def form(self, into: type[T]) -> T:
+        """The form's fields as a struct.
+
+        Raises:
+            Refused: ``bad-request``: they are not of that form.
+        """
+        try:
+            return msgspec.convert(self.fields, into, strict=False)
+        except msgspec.ValidationError as error:
+            raise Refused("bad-request", f"{error}.") from None
+
+    def _frame(self) -> Frame:
+        url, session = self.request.rel_url, self.session
+        frame = Frame(
+            origin=self.hub.settings.origin,
+            language=self.language,
+            path=url.path,
+            here=str(url.without_query_params("lang")),
+            size=self.hub.recorder.state.tree.size,
+        )
+        if session is None:
+            return frame
+        return msgspec.structs.replace(
+            frame,
+            account=session.principal.name.removeprefix("account:"),
+            operator=Role.OPERATOR in session.principal.roles,
+            csrf=session.csrf,
+        )
+
+
+def see(path: str) -> web.Response:
+    """Send the browser to another page of the console, by GET (RFC 9110 §15.4.4)."""
+    return web.Response(status=303, headers={"Location": path})
+
+
+def local(target: str) -> str:
+    """An address that somebody wants to go on to, if it is one of a page of ours; else the start.
+
+    Nothing else may follow signing in: a link of a stranger's would lead on to their own site.
+    """
+    try:
+        path = URL(target).path
+    except ValueError:
+        return START
+    # A browser takes a backslash for a slash, drops line ends, and goes up at two dots.
+    plain = target.isascii() and target.isprintable() and "\\" not in target
+    ours = target.startswith(START) and path not in {SIGN_IN, f"{START}logout"}
+    return target if plain and ours and ".." not in path and "//" not in path else START
+
+
+async def fields(request: web.Request) -> dict[str, str]:
+    """The fields of a form that was posted.
+
+    Raises:
+        Refused: ``bad-request``: it is no form, or a field stands twice; ``too-slow``.
+    """
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Refused("bad-request", "Send a form from a page of the console.")
+    raw = await arriving(request.read())
+    found: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise Refused("bad-request", "The form cannot be read.") from None
+    for name, value in pairs:
+        if name in found:
+            raise Refused("bad-request", f"The field {name} stands twice.")
+        found[name] = value.replace("\r\n", "\n")
+    return found
+
+
+def check_origin(hub: Service, request: web.Request) -> None:
+    """Whether a form was sent from a page of ours.
+
+    Browsers say so themselves (Fetch Metadata); an older one names the origin of the page.
+
+    Raises:
+        Refused: ``forbidden``.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        ours = site == "same-origin"
+    else:
+        own = urlsplit(hub.settings.url)
+        ours = request.headers.get("Origin") == f"{own.scheme}://{own.netloc}"
+    if not ours:
+        raise Refused("forbidden", "The form did not come from a page of this console.")
