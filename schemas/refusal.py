@@ -67,6 +67,7 @@ REFUSALS = MappingProxyType(
         "conflict": RefusalCode(409, False, "The request does not fit the present state"),
         "not-found": RefusalCode(404, False, "There is nothing here under that name"),
         "bad-request": RefusalCode(400, False, "The request could not be understood"),
+        "reason-needed": RefusalCode(422, False, "Reading this takes a stated reason"),
         # The hub cannot take it just now; nothing was written.
         "too-slow": RefusalCode(408, True, "The request did not arrive in time"),
         "quota": RefusalCode(429, True, "Too many messages in too short a time"),

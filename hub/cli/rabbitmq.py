@@ -151,12 +151,21 @@ _digest = click.argument("digest")
 _reason = click.option("--reason", default="", help="Why, for the record.")
 
 
-@quarantine.command(epilog=examples("nhri-hub rabbitmq quarantine show DIGEST"))
+@quarantine.command(
+    epilog=examples(
+        "nhri-hub rabbitmq quarantine show DIGEST",
+        "nhri-hub rabbitmq quarantine show DIGEST --reason 'kz asks why it was not taken'",
+    )
+)
 @_digest
+@_reason
 @asks_hub
-async def show(hub: "Hub", digest: str) -> None:
-    """Show one message with its body. That you read it is recorded."""
-    answer = await hub.get(f"/v1/quarantine/{_checked(digest)}")
+async def show(hub: "Hub", digest: str, reason: str) -> None:
+    """Show one message with its body. That you read it is recorded.
+
+    Anything but a message marked TLP:CLEAR or TLP:GREEN takes a reason.
+    """
+    answer = await hub.get(f"/v1/quarantine/{_checked(digest)}", {"reason": reason or None})
     if hub.as_json:
         print_json(answer)
         return

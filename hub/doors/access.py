@@ -79,6 +79,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/audit/messages/{id}"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/why"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/evidence"): _DIRECTORY,
+        ("POST", "/v1/audit/messages/{id}/body"): _OPERATORS,
         ("GET", "/v1/audit/verify"): _AUDIT,
         ("GET", "/v1/quarantine"): _AUDIT,
         ("GET", "/v1/quarantine/{digest}"): _OPERATORS,

@@ -199,6 +199,17 @@ class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: list[Event]
 
 
+class MessageBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message as its sender signed it (`/schemas/message.json`).
+
+    ``recorded`` is the index of the entry that says who read it here.
+    """
+
+    id: str
+    recorded: Index
+    message: dict[str, object]
+
+
 class QuarantinedMessage(msgspec.Struct, frozen=True):
     """A message in quarantine, named by the digest of its body.
 

@@ -44,7 +44,7 @@ class Whom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     member: Annotated[str, Meta(min_length=1)]
 
 
-async def _note(hub: Service, asked: Asked, question: object) -> None:
+async def note(hub: Service, asked: Asked, question: object) -> None:
     """Every query is itself an entry: who asked what can be asked, too."""
     private = jsontext.encode({"path": asked.request.path, "query": question})
     draft = Draft(entries.OPERATOR_QUERY, asked.principal.name, private=private)
@@ -71,34 +71,35 @@ async def events(hub: Service, asked: Asked) -> web.Response:
             parse_time(time)
     except ValueError as error:
         raise Refused("bad-request", f"since and until: {error}.") from None
-    await _note(hub, asked, wanted)
+    await note(hub, asked, wanted)
     names = EventFilter.__struct_fields__
     found = await hub.queries.events(EventFilter(**{n: getattr(wanted, n) for n in names}))
     following = found[-1].index if len(found) == wanted.limit else None
     return answer({"events": [_event(event) for event in found], "next": following})
 
 
-def _message_id(asked: Asked) -> str:
-    message_id = asked.request.match_info["id"]
-    if not re.fullmatch(UUID7_PATTERN, message_id):
+def message_id(asked: Asked) -> str:
+    """The id in the path."""
+    given = asked.request.match_info["id"]
+    if not re.fullmatch(UUID7_PATTERN, given):
         raise Refused("not-found", "The id of a message is a UUIDv7, in small letters.")
-    return message_id
+    return given
 
 
 async def message(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/messages/{id}``: the timeline of one message."""
-    message_id = _message_id(asked)
-    await _note(hub, asked, message_id)
-    found = await hub.queries.events_of_message(message_id)
+    about = message_id(asked)
+    await note(hub, asked, about)
+    found = await hub.queries.events_of_message(about)
     if not found:
         raise Refused("not-found", "The log has no message with this id.")
-    row = await hub.queries.message(message_id)
+    row = await hub.queries.message(about)
     timeline = {
-        "id": message_id,
+        "id": about,
         "message": row
         and {"sender": row.sender, "kind": row.kind, "marking": row.marking, "index": row.index},
         "acceptance": row and await hub.queries.acceptance(row.index),
-        "deliveries": await hub.queries.deliveries(message_id),
+        "deliveries": await hub.queries.deliveries(about),
         "events": [_event(event) for event in found],
     }
     return answer(timeline)
@@ -106,13 +107,13 @@ async def message(hub: Service, asked: Asked) -> web.Response:
 
 async def why(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/messages/{id}/why?member=``: received by which rule, or why not."""
-    message_id = _message_id(asked)
+    about = message_id(asked)
     if not asked.request.query.get("member"):
         raise Refused("bad-request", "Say which member: ?member=tm.")
     member = query(asked, Whom).member
-    await _note(hub, asked, {"id": message_id, "member": member})
-    found = await hub.queries.events_of_message(message_id)
-    copies = await hub.queries.deliveries(message_id)
+    await note(hub, asked, {"id": about, "member": member})
+    found = await hub.queries.events_of_message(about)
+    copies = await hub.queries.deliveries(about)
     return answer(explain.why(member, found, copies, hub.recorder.state.directory))
 
 

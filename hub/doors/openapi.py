@@ -16,11 +16,12 @@ from hub.doors import answers, http
 from hub.doors.access import TABLE, Role
 from hub.doors.answers import REF
 from hub.doors.audit import Search, Whom
-from hub.doors.evidence import ZIP, Reading
+from hub.doors.evidence import ZIP
 from hub.doors.exchange import Page, Whose
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
+from hub.doors.readings import Reading
 from hub.doors.witness import Cosigned
 from hub.ledger.explain import Why
 from hub.ledger.verify import Verdict
@@ -186,16 +187,23 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("GET", "/v1/audit/messages/{id}/evidence"): Operation(
             {200: ZIP},
-            ("bad-request", "not-found", *_WRITTEN),
+            ("bad-request", "not-found", "reason-needed", *_WRITTEN),
             query=Reading,
             format="docs/evidence.md",
+        ),
+        ("POST", "/v1/audit/messages/{id}/body"): Operation(
+            {200: answers.MessageBody},
+            (*_JSON_BODY, *_WRITTEN, "not-found", "expired", "reason-needed"),
+            body=Reading,
         ),
         ("GET", "/v1/audit/verify"): Operation({200: Verdict}),
         ("GET", "/v1/quarantine"): Operation(
             {200: answers.QuarantinedMessages}, ("not-found", *_WRITTEN)
         ),
         ("GET", "/v1/quarantine/{digest}"): Operation(
-            {200: answers.QuarantinedBody}, ("not-found", *_WRITTEN)
+            {200: answers.QuarantinedBody},
+            ("bad-request", "not-found", "expired", "reason-needed", *_WRITTEN),
+            query=Reading,
         ),
         ("POST", "/v1/quarantine/{digest}/release"): Operation(
             {200: answers.Recorded}, (*_CHANGED, "not-found"), body=Decision

@@ -10,9 +10,11 @@ from msgspec import Meta
 
 from hub.delivery.broker import Unconfirmed
 from hub.delivery.quarantine import Quarantine
+from hub.doors import readings
 from hub.doors.amqp import AmqpDoor, described, incoming
 from hub.doors.answers import QuarantinedMessage
-from hub.doors.service import Asked, Service, answer, body
+from hub.doors.readings import Reading
+from hub.doors.service import Asked, Service, answer, body, query
 from hub.intake import membership, quarantine
 from hub.intake.quarantine import Quarantined
 from hub.ledger.queries import EventFilter
@@ -39,13 +41,14 @@ async def held(hub: Service, asked: Asked) -> web.Response:
 
 
 async def show(hub: Service, asked: Asked) -> web.Response:
-    """``GET /v1/quarantine/{digest}``: one with its body; that it was read is recorded."""
+    """``GET /v1/quarantine/{digest}``: one with its body; that it was read is recorded.
+
+    What is no message below TLP:AMBER takes a reason; TLP:RED or sealed is not shown.
+    """
+    wanted = query(asked, Reading)
     async with _of(hub).opened() as messages:
         copies = _chosen(messages, asked)
-    entry = quarantine.draft(
-        quarantine.BODY_READ, asked.principal.name, described(incoming(copies[0]), "")
-    )
-    await hub.change(membership.append(entry))
+    await readings.record(hub, asked, None, copies[0].body, wanted.reason)
     shown = msgspec.to_builtins(_held(copies, await _known(hub)))
     return answer({**shown, "body": b64url(copies[0].body)})
 

@@ -8,7 +8,6 @@ from schemas import jsontext
 ADDED = "quarantine.added"
 RELEASED = "quarantine.released"
 DISCARDED = "quarantine.discarded"
-BODY_READ = "operator.body_read"
 
 
 class Quarantined(msgspec.Struct, frozen=True):

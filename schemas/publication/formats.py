@@ -234,6 +234,8 @@ PUBLIC_PARTS: Final[Mapping[str, type]] = MappingProxyType(
         entries.KEY_REPLACED: directory.Stated,
         entries.GROUP_CHANGED: directory.Group,
         entries.OPERATOR_QUERY: Nothing,
+        entries.OPERATOR_EXPORT: Nothing,
+        entries.OPERATOR_BODY_READ: Nothing,
         entries.HUB_STARTED: HubVersion,
         entries.HUB_STOPPED: HubVersion,
     }

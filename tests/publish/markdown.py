@@ -7,8 +7,10 @@ from types import MappingProxyType
 from hub.doors.access import TABLE, Role
 from hub.doors.openapi import template
 from hub.intake import receipts
+from hub.ledger.reading import RIGHTS
 from schemas import directory, joint_action
 from schemas.refusal import REFUSALS
+from schemas.vocabulary import MARKINGS
 
 GENERATED = "<!-- Made from the code by `make publish`; edits are lost. -->"
 
@@ -54,6 +56,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "conflict": "Look at the present state first; `detail` says what does not fit.",
         "not-found": "Check the name or id.",
         "bad-request": "Correct the request as `detail` says.",
+        "reason-needed": "State the reason; it goes into the log's private part.",
         "quota": "Nothing: the connector tries again. Ask for a higher quota if it happens often.",
         "too-slow": "Nothing: the connector tries again. See what else uses the line.",
         "busy": "Nothing: the connector tries again.",
@@ -158,6 +161,10 @@ def authorisation() -> str:
         (f"`{method} {template(path)}`", *("yes" if role in allowed else "" for role in Role))
         for (method, path), allowed in TABLE.items()
     )
+    bodies = (
+        (f"`{marking}`", *(rights[marking].value for rights in RIGHTS.values()))
+        for marking in MARKINGS
+    )
     return _page(
         "Authorisation",
         "Which role may use which route (`hub/doors/access.py`). A route that is not here does not "
@@ -167,4 +174,9 @@ def authorisation() -> str:
         "and may open its Unix socket is an operator; a program on that machine reads the measures "
         "without a token, unless a proxy stands before the hub (`http.url` is set).",
         _table(("route", *(role.value for role in Role)), rows),
+        "## The body of a message",
+        "Who of the hub's own people may read what a message says (`hub/ledger/reading.py`). Every "
+        "reading is recorded before anything is shown. What is sealed is never shown, and what has "
+        "expired no longer.",
+        _table(("marking", *RIGHTS), bodies),
     )

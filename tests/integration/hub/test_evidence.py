@@ -106,12 +106,13 @@ async def test_an_operator_reads_green_without_a_reason_and_that_is_recorded(hub
 async def test_above_green_an_operator_says_why(hub, kz):
     amber = await send(hub, kz, marking="TLP:AMBER")
     refused = await hub.operator.get(path(amber))
-    assert (refused.status, refused.code) == (400, "bad-request")
+    assert (refused.status, refused.code) == (422, "reason-needed")
     assert "TLP:AMBER" in refused["detail"]
-    holds(hub, await hub.operator.get(path(amber), reason="Case 7/26"))
+    assert (await hub.operator.get(path(amber), reason=" Case 7   ")).code == "reason-needed"
+    holds(hub, await hub.operator.get(path(amber), reason="Case 7/26, complaint"))
     event = (await recorded(hub))[-1]
     assert event["entry"]["type"] == "operator.body_read"
-    assert event["private"]["reason"] == "Case 7/26"
+    assert event["private"]["reason"] == "Case 7/26, complaint"
 
 
 async def test_a_refusal_is_proven_to_the_one_who_was_refused_and_to_nobody_else(hub, kz, kg):

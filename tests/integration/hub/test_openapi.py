@@ -124,6 +124,7 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
         await operator.get(f"/v1/audit/messages/{message_id}")
         await operator.get(f"/v1/audit/messages/{message_id}/why", member="kg")
         await operator.get(f"/v1/audit/messages/{message_id}/evidence")
+        await operator.post(f"/v1/audit/messages/{message_id}/body")
     await operator.get("/v1/audit/events", limit=500)
 
 

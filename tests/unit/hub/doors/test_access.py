@@ -57,6 +57,7 @@ OPERATING = {
     "GET /v1/tokens",
     "POST /v1/tokens",
     "POST /v1/tokens/{account}/revoke",
+    "POST /v1/audit/messages/{id}/body",
     "GET /v1/quarantine/{digest}",
     "POST /v1/quarantine/{digest}/release",
     "POST /v1/quarantine/{digest}/discard",

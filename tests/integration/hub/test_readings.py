@@ -1,0 +1,160 @@
+"""Reading a body at the hub: recorded before it is shown, and not shown to whom it may not be."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from hub.intake import membership
+from hub.ledger import reading
+from hub.ledger.reading import Body
+from hub.ledger.sequence import Draft
+from hub.store.queries import Queries
+from schemas import entry as entries
+from schemas.encoding import format_time
+from schemas.evidence.bundle import MESSAGE_ERASED
+from schemas.refusal import Refused
+from tests import builders
+
+WHY = "Complaint 7/26 of the sender"
+
+
+def path(message_id):
+    return f"/v1/audit/messages/{message_id}/body"
+
+
+async def sent(kz, **overrides):
+    made = kz.message(**overrides)
+    assert (await kz.submit(kz.sign(made))).status == 201
+    return made
+
+
+async def recorded(hub):
+    """The readings that are recorded: entry and private part."""
+    answer = await hub.operator.get("/v1/audit/events", type="operator.body_read")
+    return answer["events"]
+
+
+@pytest.mark.parametrize("marking", ["TLP:CLEAR", "TLP:GREEN"])
+async def test_up_to_green_an_operator_reads_without_a_reason(hub, kz, marking):
+    made = await sent(kz, marking=marking)
+    answer = await hub.operator.post(path(made["id"]))
+    assert answer.status == 200, answer
+    assert answer["message"] == made
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("marking", ["TLP:AMBER", "TLP:AMBER+STRICT"])
+async def test_above_green_an_operator_reads_with_a_reason(hub, kz, marking):
+    made = await sent(kz, marking=marking, audience=["kg"])
+    for too_little in ({}, {"reason": ""}, {"reason": "  Case 7   "}):
+        refused = await hub.operator.post(path(made["id"]), **too_little)
+        assert (refused.status, refused.code) == (422, "reason-needed")
+        assert marking in refused["detail"]
+    answer = await hub.operator.post(path(made["id"]), reason=f" {WHY} ")
+    assert answer["message"]["texts"] == made["texts"]
+
+
+async def test_a_reading_is_an_entry_with_the_reason_in_its_private_part(hub, kz):
+    made = await sent(kz, marking="TLP:AMBER")
+    answer = await hub.operator.post(path(made["id"]), reason=WHY)
+    [event] = await recorded(hub)
+    assert event["index"] == answer["recorded"]
+    assert event["entry"]["subject"] == made["id"]
+    assert event["entry"]["actor"].startswith("account:")
+    assert event["entry"]["public"] == {}
+    assert event["private"] == {
+        "path": path(made["id"]),
+        "reason": WHY,
+        "marking": "TLP:AMBER",
+        "outcome": "shown",
+    }
+
+
+async def test_what_was_refused_is_recorded_too(hub, kz):
+    made = await sent(kz, marking="TLP:AMBER")
+    await hub.operator.post(path(made["id"]), reason="curious")
+    [event] = await recorded(hub)
+    assert event["private"]["outcome"] == "reason-needed"
+    assert event["private"]["reason"] == "curious"
+
+
+async def test_nothing_is_shown_when_the_reading_cannot_be_recorded(hub, kz, monkeypatch):
+    made = await sent(kz)
+
+    async def full(*_):
+        raise Refused("storage", "The disk is full.")
+
+    monkeypatch.setattr(type(hub.service), "change", full)
+    for answer in (
+        await hub.operator.post(path(made["id"])),
+        await hub.operator.get(f"/v1/audit/messages/{made['id']}/evidence"),
+    ):
+        assert (answer.status, answer.code) == (503, "storage")
+        assert b"A visit" not in answer.body
+
+
+@pytest.mark.parametrize("scope", ["auditor", "log"])
+async def test_nobody_but_an_operator_reads_a_body(hub, kz, scope):
+    made = await sent(kz)
+    someone = hub.account(await hub.operator.token("anna", scope))
+    answer = await someone.post(path(made["id"]), reason=WHY)
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert (await kz.post(path(made["id"]), b"{}")).code == "forbidden"
+
+
+async def test_red_and_sealed_bodies_are_closed_and_the_attempt_is_recorded(hub, kz, monkeypatch):
+    made = await sent(kz)
+    monkeypatch.setattr(reading, "body_of", lambda _: Body("TLP:RED", sealed=True))
+    refused = await hub.operator.post(path(made["id"]), reason=WHY)
+    assert (refused.status, refused.code) == (403, "forbidden")
+    assert "ask its sender or one of its receivers" in refused["detail"]
+    [event] = await recorded(hub)
+    assert (event["private"]["outcome"], event["private"]["marking"]) == ("forbidden", "TLP:RED")
+
+
+async def test_what_has_expired_is_not_read_any_more(hub, kz, clock):
+    made = await sent(kz, expires=format_time(clock() + timedelta(minutes=1)))
+    assert (await hub.operator.post(path(made["id"]))).status == 200
+    clock.forward(minutes=1)
+    refused = await hub.operator.post(path(made["id"]), reason=WHY)
+    assert (refused.status, refused.code) == (422, "expired")
+    assert str(made["expires"]) in refused["detail"]
+    proofs = await hub.operator.get(f"/v1/audit/messages/{made['id']}/evidence")
+    assert proofs.status == 200
+    assert b"A visit" not in proofs.body
+
+
+async def test_what_was_erased_is_said_to_be(hub, kz, monkeypatch):
+    made = await sent(kz)
+    whole = Queries.message
+
+    async def emptied(self, message_id):
+        row = await whole(self, message_id)
+        return row and replace(row, envelope=b"")
+
+    monkeypatch.setattr(Queries, "message", emptied)
+    erasure = Draft(MESSAGE_ERASED, "account:anna", str(made["id"]))
+    await hub.service.change(membership.append(erasure))
+    refused = await hub.operator.post(path(made["id"]), reason=WHY)
+    assert (refused.status, refused.code) == (404, "not-found")
+    assert "erased at" in refused["detail"]
+
+
+async def test_a_message_that_was_refused_or_never_came_has_no_body(hub, kz):
+    made = kz.message(audience=["nobody"])
+    await kz.submit(kz.sign(made))
+    refused = await hub.operator.post(path(made["id"]), reason=WHY)
+    assert (refused.code, "refused this message" in refused["detail"]) == ("not-found", True)
+    unknown = await hub.operator.post(path(builders.message_id()), reason=WHY)
+    assert (unknown.code, "no message with this id" in unknown["detail"]) == ("not-found", True)
+    asked = await hub.operator.get("/v1/audit/events", type=entries.OPERATOR_QUERY)
+    assert path(made["id"]) in {event["private"]["path"] for event in asked["events"]}
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"reason": 7}', b'{"why": "x"}', b"{"])
+async def test_what_is_no_reason_is_refused_and_shows_nothing(hub, kz, body):
+    made = await sent(kz)
+    answer = await hub.operator.request("POST", path(made["id"]), body=body)
+    assert answer.code in {"schema", "malformed"}
+    assert await recorded(hub) == []
