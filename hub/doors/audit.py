@@ -22,8 +22,8 @@ from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.refusal import Refused
 
 
-class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The parameters of a search; everything given must hold."""
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which events are meant; everything given must hold."""
 
     type: str | None = None
     actor: str | None = None
@@ -34,6 +34,11 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     thread: str | None = None
     since: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
     until: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
+
+
+class Search(Filters, frozen=True):
+    """The parameters of a search, a page at a time."""
+
     after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
@@ -42,6 +47,21 @@ class Whom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom to explain."""
 
     member: Annotated[str, Meta(min_length=1)]
+
+
+def event_filter(wanted: Filters) -> EventFilter:
+    """What parameters of a request ask the store for: those of the same name.
+
+    Raises:
+        Refused: ``bad-request``: a time is none.
+    """
+    try:
+        for time in filter(None, (wanted.since, wanted.until)):
+            parse_time(time)
+    except ValueError as error:
+        raise Refused("bad-request", f"since and until: {error}.") from None
+    names = [name for name in EventFilter.__struct_fields__ if hasattr(wanted, name)]
+    return EventFilter(**{name: getattr(wanted, name) for name in names})
 
 
 async def note(hub: Service, asked: Asked, question: object) -> None:
@@ -66,14 +86,9 @@ def _private(raw: bytes | None) -> Json:
 async def events(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/audit/events``: entries that match, in order; go on with ``after=next``."""
     wanted = query(asked, Search)
-    try:
-        for time in filter(None, (wanted.since, wanted.until)):
-            parse_time(time)
-    except ValueError as error:
-        raise Refused("bad-request", f"since and until: {error}.") from None
+    matching = event_filter(wanted)
     await note(hub, asked, wanted)
-    names = EventFilter.__struct_fields__
-    found = await hub.queries.events(EventFilter(**{n: getattr(wanted, n) for n in names}))
+    found = await hub.queries.events(matching)
     following = found[-1].index if len(found) == wanted.limit else None
     return answer({"events": [_event(event) for event in found], "next": following})
 

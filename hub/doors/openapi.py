@@ -18,12 +18,14 @@ from hub.doors.answers import REF
 from hub.doors.audit import Search, Whom
 from hub.doors.evidence import ZIP
 from hub.doors.exchange import Page, Whose
+from hub.doors.exports import Export
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
 from hub.doors.witness import Cosigned
 from hub.ledger.explain import Why
+from hub.ledger.export import FORMS
 from hub.ledger.verify import Verdict
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.encoding import CODE_PATTERN, UUID7_PATTERN
@@ -56,8 +58,9 @@ class Operation(msgspec.Struct, frozen=True):
     """One row.
 
     ``answers`` are structs, or media types of what is no JSON, by status; ``format`` names who says
-    what stands in the latter. ``body`` is a struct, or an envelope as ``application/jose+json``
-    that carries what ``signed`` says, or a signed note that ``note`` says.
+    what stands in the latter, of which there may be several with commas between. ``body`` is a
+    struct, or an envelope as ``application/jose+json`` that carries what ``signed`` says, or a
+    signed note that ``note`` says.
     """
 
     answers: Mapping[int, type | str]
@@ -178,6 +181,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("GET", "/v1/audit/events"): Operation(
             {200: answers.Events}, ("bad-request", *_WRITTEN), query=Search
+        ),
+        ("GET", "/v1/audit/export"): Operation(
+            {200: f"{FORMS['ndjson'].media_type}, {FORMS['csv'].media_type}"},
+            ("bad-request", *_WRITTEN),
+            query=Export,
+            format="docs/protocol.md",
         ),
         ("GET", "/v1/audit/messages/{id}"): Operation(
             {200: answers.Timeline}, ("not-found", *_WRITTEN)
@@ -432,7 +441,8 @@ def _refusals(row: Operation, allowed: frozenset[Role]) -> Iterable[str]:
 def _answer(kind: type | str, specified: str) -> Schema:
     if isinstance(kind, str):
         schema: Schema = {"type": "string"} if kind == TEXT else {}
-        return {"description": f"As {specified} says.", "content": {kind: {"schema": schema}}}
+        named = {media_type: {"schema": schema} for media_type in kind.split(", ")}
+        return {"description": f"As {specified} says.", "content": named}
     described = prose(inspect.getdoc(kind) or "")
     content: Schema = {JSON: {"schema": _ref(kind)}}
     if kind is answers.Inbox:

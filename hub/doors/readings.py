@@ -27,7 +27,8 @@ _NO_STORE = {"Cache-Control": "no-store"}
 class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why somebody at the hub has to read it; above TLP:GREEN, 10 characters or more."""
 
-    reason: Annotated[str, Meta(max_length=2000)] = ""
+    # In a query: with each character in 12, a longer one is more than a request line may have.
+    reason: Annotated[str, Meta(max_length=500)] = ""
 
 
 async def body(hub: Service, asked: Asked) -> web.Response:

@@ -52,7 +52,7 @@ def check(method: str, path: str, answer: client.Answer) -> None:
     content = responses[str(answer.status)]["content"]
     media_type = answer.headers["Content-Type"].partition(";")[0]
     assert media_type in content
-    if media_type.endswith("json"):
+    if media_type.endswith(("/json", "+json")):
         schema = {**content[media_type]["schema"], "components": DOCUMENT["components"]}
         Draft202012Validator(schema).validate(answer.json)
 
@@ -126,6 +126,8 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
         await operator.get(f"/v1/audit/messages/{message_id}/evidence")
         await operator.post(f"/v1/audit/messages/{message_id}/body")
     await operator.get("/v1/audit/events", limit=500)
+    for form in ("csv", "ndjson"):
+        await operator.get("/v1/audit/export", format=form)
 
 
 async def certify(operator: client.Account, participant: client.Participant) -> None:
