@@ -11,7 +11,7 @@ import msgspec
 
 from hub.cli import log_client
 from hub.cli.access import Access
-from hub.cli.command import access_options, asks_hub, config_path, examples
+from hub.cli.command import F, access_options, asks_hub, config_path, examples
 from hub.cli.outcome import NotSo
 from hub.cli.output import note, print_json, print_table, progress, say
 from hub.cli.timeline import Event, Timeline, print_timeline, what
@@ -76,28 +76,40 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
         raise click.BadParameter(f"{error}, or YYYY-MM-DD.") from None
 
 
+_FILTERS = (
+    click.option("--type", help="Type of entry, such as message.accepted."),
+    click.option("--actor", metavar="CODE", help="Who did it."),
+    click.option("--subject", metavar="ID", help="Whom or what it is about."),
+    click.option("--member", metavar="CODE", help="Who takes part in it in whatever way."),
+    click.option("--kind", help="Kind of message, such as activity_bulletin.v1."),
+    click.option("--marking", help="Marking of a message, such as TLP:GREEN."),
+    click.option("--thread", metavar="ID", help="Messages of one thread."),
+    click.option(
+        "--since", metavar="TIME", callback=_moment, help="Not before this time or day (UTC)."
+    ),
+    click.option(
+        "--until",
+        metavar="TIME",
+        callback=_moment,
+        help="Before this time, or up to the end of this day (UTC).",
+    ),
+)
+
+
+def filter_options(command: F) -> F:
+    """The options that say which events are meant; each is a parameter of the hub's."""
+    for add in reversed(_FILTERS):
+        command = add(command)
+    return command
+
+
 @audit.command(
     epilog=examples(
         "nhri-hub audit search --type message.accepted --actor kz --since 2026-01-01",
         "nhri-hub audit search --member tm --json --limit 5000",
     )
 )
-@click.option("--type", help="Type of entry, such as message.accepted.")
-@click.option("--actor", metavar="CODE", help="Who did it.")
-@click.option("--subject", metavar="ID", help="Whom or what it is about.")
-@click.option("--member", metavar="CODE", help="Who takes part in it in whatever way.")
-@click.option("--kind", help="Kind of message, such as activity_bulletin.v1.")
-@click.option("--marking", help="Marking of a message, such as TLP:GREEN.")
-@click.option("--thread", metavar="ID", help="Messages of one thread.")
-@click.option(
-    "--since", metavar="TIME", callback=_moment, help="Not before this time or day (UTC)."
-)
-@click.option(
-    "--until",
-    metavar="TIME",
-    callback=_moment,
-    help="Before this time, or up to the end of this day (UTC).",
-)
+@filter_options
 @click.option("--after", type=int, metavar="N", help="Only entries with a greater number.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
@@ -143,7 +155,7 @@ def _member(answer: Json, name: str) -> list[Json]:
 @asks_hub
 async def show(hub: "Hub", message_id: str, vkey: str | None) -> None:
     """Tell what became of a message, from its acceptance to the last receipt."""
-    answer = await hub.get(_message_path(message_id))
+    answer = await hub.get(message_path(message_id))
     if hub.as_json:
         print_json(answer)
         return
@@ -160,14 +172,15 @@ async def show(hub: "Hub", message_id: str, vkey: str | None) -> None:
 @asks_hub
 async def why(hub: "Hub", message_id: str, member: str) -> None:
     """Say in one sentence why a participant received a message, or why not."""
-    answer = await hub.get(f"{_message_path(message_id)}/why", {"member": member})
+    answer = await hub.get(f"{message_path(message_id)}/why", {"member": member})
     if hub.as_json:
         print_json(answer)
     else:
         say(jsontext.convert(answer, Why).sentence)
 
 
-def _message_path(message_id: str) -> str:
+def message_path(message_id: str) -> str:
+    """The route of a message's timeline, under which the others about it stand."""
     return f"/v1/audit/messages/{quote(message_id, safe='')}"
 
 

@@ -1,7 +1,7 @@
 """The HTTP client below every command: one request, one answer or one way of ending."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import aiohttp
 import click
@@ -59,6 +59,17 @@ class Hub:
         asked = {name: value for name, value in query.items() if value is not None}
         async with self._response("GET", path, asked, None, PATIENCE) as response:
             return await self._checked(response, limit)
+
+    async def chunks(
+        self, path: str, query: Mapping[str, str | None], patience: float
+    ) -> AsyncGenerator[bytes, None]:
+        """A file of any length, piece by piece as it comes. Raises the same as ``get``."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        async with self._response("GET", path, asked, None, patience) as response:
+            if response.status >= 300:
+                await self._checked(response, MAX_ANSWER)
+            async for chunk in response.content.iter_any():
+                yield chunk
 
     async def fetch(self, path: str, limit: int) -> bytes | None:
         """A file of the log, or None where there is none.

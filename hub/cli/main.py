@@ -5,10 +5,12 @@ import importlib
 import click
 
 from hub.cli.audit import audit
+from hub.cli.body import body
 from hub.cli.ca import ca
 from hub.cli.command import access_options, examples
 from hub.cli.doctor import doctor
 from hub.cli.evidence import evidence, verify
+from hub.cli.export import export
 from hub.cli.key import key
 from hub.cli.member import member
 from hub.cli.rabbitmq import rabbitmq
@@ -66,6 +68,8 @@ def main(**_: object) -> None:
     """
 
 
+for command in (body, export):
+    audit.add_command(command)
 for command in (init, serve, member, key, token, audit, evidence, verify, ca, rabbitmq, doctor):
     main.add_command(command)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))

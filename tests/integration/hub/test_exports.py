@@ -7,13 +7,16 @@ import json
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 
+from hub.cli.main import main
 from hub.doors import exports
-from hub.ledger.export import FORMS, Check
+from hub.ledger.export import FORMS, Check, Writer
 from hub.ledger.queries import Event
 from hub.store.queries import Queries
-from schemas import checkpoint, merkle
+from schemas import checkpoint, merkle, note
 from schemas.refusal import Refused
+from tests import builders
 
 PATH = "/v1/audit/export"
 
@@ -204,3 +207,135 @@ async def test_a_fault_on_the_way_is_a_broken_answer_and_no_file_that_looks_whol
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
     assert (await hub.account(token).get("/v1/status")).status == 200
+
+
+# --- The command ---
+
+
+@pytest.fixture
+def typed(settings):
+    """Type the command with these words; gives its result when it ends as it should."""
+
+    async def type_it(*words, status=0):
+        config = settings.socket.parent / "hub.toml"
+        line = ["audit", "export", "--config", *map(str, (config, *words))]
+        result = await asyncio.to_thread(CliRunner().invoke, main, line)
+        assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+        return result
+
+    return type_it
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_command_writes_a_file_for_its_owner_alone(hub, kz, typed, tmp_path, form):
+    await kz.send()
+    file = tmp_path / "out" / f"kz.{form}"
+    file.parent.mkdir()
+    told = await typed("--format", form, "-o", file, "--actor", "kz")
+    assert f"{file}: 1 of the first {await hub.size()} entries of {hub.vkey.name}" in told.output
+    assert [*file.parent.iterdir()] == [file]
+    assert file.stat().st_mode & 0o777 == 0o600
+    check = Check(FORMS[form])
+    for line in file.read_bytes().splitlines(keepends=True):
+        check.take(line)
+    assert (check.end().rows, check.head and check.head.filter) == (1, {"actor": "kz"})
+
+
+async def test_for_programs_it_says_what_it_wrote(hub, typed, tmp_path):
+    file = tmp_path / "log.ndjson"
+    told = json.loads((await typed("--format", "ndjson", "-o", file, "--json")).stdout)
+    end = json.loads(file.read_bytes().splitlines()[-1])
+    assert (told["rows"], told["sha256"]) == (end["rows"], end["sha256"])
+    assert (told["file"], told["size"]) == (str(file), await hub.size())
+
+
+async def test_into_a_pipe_it_writes_the_export_and_nothing_else(hub, typed):
+    result = await typed("--format", "ndjson", "-o", "-")
+    check = Check(FORMS["ndjson"])
+    for line in result.stdout_bytes.splitlines(keepends=True):
+        check.take(line)
+    assert f"{check.end().rows} of the first" in result.stderr
+
+
+async def test_a_file_that_is_there_is_left_and_the_hub_not_asked(hub, typed, tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_text("mine")
+    told = await typed("--format", "csv", "-o", file, status=2)
+    assert "is there already" in told.output
+    assert file.read_text() == "mine"
+    found = await hub.operator.get("/v1/audit/events", type="operator.export")
+    assert found["events"] == []
+
+
+async def test_a_folder_that_is_not_there_is_a_matter_of_usage(hub, typed, tmp_path):
+    told = await typed("--format", "csv", "-o", tmp_path / "no" / "log.csv", status=2)
+    assert "cannot be made: No such file" in told.output
+
+
+class Leaving(Writer):
+    """A hub that leaves out a row."""
+
+    def rows(self, events):
+        made = super().rows(events)
+        return made[made.index(b"\n") + 1 :]
+
+
+class Changing(Writer):
+    """A line on which something is changed."""
+
+    def rows(self, events):
+        return super().rows(events).replace(b"hub.started", b"hub.stopped")
+
+
+class Cutting(Writer):
+    """A hub that stops before the end."""
+
+    def end(self):
+        return b""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("writer", "says"),
+    [(Leaving, "where its end says"), (Changing, "SHA-256 is another"), (Cutting, "was cut off")],
+)
+async def test_what_is_not_whole_leaves_no_file(
+    hub, typed, tmp_path, monkeypatch, form, writer, says
+):
+    monkeypatch.setattr(exports, "Writer", writer)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    told = await typed("--format", form, "-o", folder / "log", status=1)
+    assert says in told.output
+    assert "Export it again." in told.output
+    assert [*folder.iterdir()] == []
+
+
+async def test_a_broken_line_leaves_no_file(hub, typed, tmp_path, monkeypatch):
+    async def broken(*_):
+        raise OSError("The disk is gone.")
+
+    monkeypatch.setattr(Queries, "events", broken)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    await typed("--format", "csv", "-o", folder / "log.csv", status=3)
+    assert [*folder.iterdir()] == []
+
+
+async def test_a_checkpoint_of_another_log_is_not_believed(hub, typed, tmp_path):
+    public = builders.key("another log").public_key().public_bytes_raw()
+    other = note.ed25519_vkey(hub.vkey.name, public)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    told = await typed("--format", "csv", "-o", folder / "x", "--vkey", other, status=1)
+    assert "The checkpoint of the export does not hold" in told.output
+    assert [*folder.iterdir()] == []
+
+
+async def test_whoever_may_not_export_is_told_so_and_gets_no_file(hub, typed, tmp_path):
+    token = tmp_path / "token"
+    token.write_text(await hub.operator.token("reader", "log"))
+    elsewhere = ("--hub", hub.settings.url, "--token-file", token)
+    told = await typed("--format", "csv", "-o", tmp_path / "x.csv", *elsewhere, status=4)
+    assert "may not use GET /v1/audit/export" in told.output
+    assert not (tmp_path / "x.csv").exists()

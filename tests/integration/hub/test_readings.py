@@ -1,10 +1,14 @@
 """Reading a body at the hub: recorded before it is shown, and not shown to whom it may not be."""
 
+import asyncio
+import json
 from datetime import timedelta
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from hub.cli.main import main
 from hub.intake import membership
 from hub.ledger import reading
 from hub.ledger.reading import Body
@@ -158,3 +162,66 @@ async def test_what_is_no_reason_is_refused_and_shows_nothing(hub, kz, body):
     answer = await hub.operator.request("POST", path(made["id"]), body=body)
     assert answer.code in {"schema", "malformed"}
     assert await recorded(hub) == []
+
+
+# --- The command ---
+
+TEXTS = {
+    "ru": {"title": "Посещение", "summary": "Что мы видели.", "body": "Первая\nВторая"},
+    "en": {"title": "A visit", "body": "At length."},
+    "uz-Cyrl": {"title": "Ташриф"},
+}
+
+
+@pytest.fixture
+def typed(settings):
+    """Type the command with these words; gives its result when it ends as it should."""
+
+    async def type_it(*words, status=0):
+        config = settings.socket.parent / "hub.toml"
+        line = ["audit", "body", "--config", *map(str, (config, *words))]
+        result = await asyncio.to_thread(CliRunner().invoke, main, line)
+        assert result.exit_code == status, f"{result.output}\n{result.exception!r}"
+        return result
+
+    return type_it
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "said"),
+    [
+        ("ru", "Посещение", "In ru; there is also en, uz-Cyrl."),
+        ("uz-Latn", "Ташриф", "In uz-Cyrl; there is also ru, en."),
+        ("kk", "A visit", "In en; there is also ru, uz-Cyrl."),
+    ],
+)
+async def test_a_body_is_shown_in_the_wanted_language_or_the_nearest(
+    hub, kz, typed, language, title, said
+):
+    made = await sent(kz, texts=TEXTS)
+    told = (await typed(made["id"], "--language", language)).output
+    assert told.startswith(f"{title}\n")
+    assert said in told
+    assert "TLP:GREEN" in told
+
+
+async def test_its_lines_stay_lines_and_the_reader_is_told_of_the_record(hub, kz, typed):
+    made = await sent(kz, texts=TEXTS, marking="TLP:AMBER")
+    told = (await typed(made["id"], "--reason", WHY, "--language", "ru")).output
+    assert "Первая\nВторая\n" in told
+    [event] = await recorded(hub)
+    assert f"as entry {event['index']}, that you read it" in told
+
+
+async def test_without_the_reason_that_it_takes_the_command_is_refused(hub, kz, typed):
+    made = await sent(kz, marking="TLP:AMBER")
+    told = await typed(made["id"], status=4)
+    assert "It is TLP:AMBER. Say with `reason` why you have to read it" in told.output
+    assert "A visit" not in told.output
+    as_json = json.loads((await typed(made["id"], "--json", status=4)).stdout)
+    assert as_json["code"] == "reason-needed"
+
+
+async def test_for_programs_the_message_is_as_it_was_signed(hub, kz, typed):
+    made = await sent(kz, texts=TEXTS)
+    assert json.loads((await typed(made["id"], "--json")).stdout)["message"] == made
