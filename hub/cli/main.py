@@ -5,6 +5,7 @@ import importlib
 import click
 
 from hub.cli.audit import audit
+from hub.cli.backup import backup, restore
 from hub.cli.body import body
 from hub.cli.ca import ca
 from hub.cli.command import access_options, examples
@@ -58,9 +59,9 @@ class Later(click.Command):
 def main(**_: object) -> None:
     """Run a message hub for human rights institutions, and ask the one that runs.
 
-    All commands but init, serve, verify and demo speak to the running hub: on this machine over the
-    socket that the settings name, elsewhere over --hub URL with --token-file FILE. These options
-    may stand before or after the command's name.
+    All commands but init, serve, backup, restore, verify and demo speak to the running hub: on this
+    machine over the socket that the settings name, elsewhere over --hub URL with --token-file FILE.
+    These options may stand before or after the command's name.
 
     Exit codes: 0 done, 1 the thing asked about is not so, 2 usage, 3 the hub cannot be reached, 4
     the hub refused. The environment: NHRI_CONFIG names the settings, NO_COLOR takes the colours
@@ -70,6 +71,9 @@ def main(**_: object) -> None:
 
 for command in (body, export):
     audit.add_command(command)
-for command in (init, serve, member, key, token, audit, evidence, verify, ca, rabbitmq, doctor):
+for command in (
+    *(init, serve, member, key, token, audit, evidence, verify, ca, rabbitmq),
+    *(backup, restore, doctor),
+):
     main.add_command(command)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))

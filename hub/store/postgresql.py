@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
+from hub.backup import BackupError
 from hub.settings import StartError
 from hub.store.loopthread import LoopThread
 from hub.store.migrations import upgrade
@@ -105,6 +106,57 @@ async def open_postgresql(url: URL) -> PostgresqlDatabase:
         await database.close()
         raise
     return database
+
+
+async def glance(url: URL, work: Callable[[Connection], T]) -> T:
+    """Do something in one reading transaction.
+
+    Raises:
+        BackupError: the database cannot be reached or read.
+    """
+    database = PostgresqlDatabase(url)
+    try:
+        return await database.read(work)
+    except (DBAPIError, OSError) as error:
+        raise BackupError(_unusable(url, error)) from None
+    finally:
+        await database.close()
+
+
+async def fill(url: URL, work: Callable[[Connection], T]) -> T:
+    """Fill an empty database, in one transaction.
+
+    Raises:
+        BackupError: it is not empty, or cannot be reached or written.
+    """
+
+    def into_empty(connection: Connection) -> T:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        query = text(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()"
+        )
+        if connection.execute(query).scalar_one():
+            raise BackupError(
+                f"The database {url.host}/{url.database} is not empty. Keep it, it is evidence; "
+                "make a new one with createdb and name it in store.url."
+            )
+        return work(connection)
+
+    database = PostgresqlDatabase(url)
+    try:
+        return await database.write(into_empty)
+    except (DBAPIError, OSError) as error:
+        raise BackupError(_unusable(url, error)) from None
+    finally:
+        await database.close()
+
+
+def _unusable(url: URL, error: Exception) -> str:
+    reason = str(getattr(error, "orig", error)).rstrip(".")
+    return (
+        f"The database {url.host}/{url.database} cannot be used ({reason}); "
+        "is PostgreSQL running, and are address, user and password right?"
+    )
 
 
 def copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:

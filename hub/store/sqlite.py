@@ -17,8 +17,9 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
+from hub.backup import BackupError
 from hub.settings import StartError
 from hub.store.migrations import upgrade
 
@@ -168,3 +169,77 @@ async def _prepare(database: SqliteDatabase, path: Path) -> None:
         await database.write(prepare)
     except DatabaseError as error:
         raise StartError(_UNUSABLE.format(path=path, reason=error.orig)) from None
+
+
+async def glance(path: Path, work: Callable[[Connection], T]) -> T:
+    """Do something in one reading transaction, also while a hub writes.
+
+    Raises:
+        BackupError: the file is not there, not ours, or damaged.
+    """
+    if not _files(path):
+        raise BackupError(f"There is no database {path} yet: there is nothing to keep.")
+    try:
+        _check_mark(path)
+        reader = create_engine("sqlite://", creator=_opener(path), poolclass=NullPool)
+        event.listen(reader, "begin", _begin("BEGIN"))
+        return await asyncio.to_thread(_transact, reader, work)
+    except DatabaseError as error:
+        raise BackupError(f"The database {path} cannot be read: {error.orig}.") from None
+    except StartError as error:
+        raise BackupError(str(error)) from None
+
+
+def _opener(path: Path) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        # Not mode=ro: such a connection leaves its write-ahead log behind, even where it is empty.
+        uri = f"{path.as_uri()}?mode=rw"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    return connect
+
+
+async def fill(path: Path, work: Callable[[Connection], T]) -> T:
+    """Make a database file, in one transaction.
+
+    Raises:
+        StartError: a hub uses it.
+        BackupError: there is one already, or the disk did not take it; then there is none.
+    """
+    found = _files(path)
+    if found:
+        names = ", ".join(map(str, found))
+        raise BackupError(
+            f"There is a database already: {names}. Move it away and keep it, it is evidence; "
+            "nothing is restored over it."
+        )
+
+    def marked(connection: Connection) -> T:
+        connection.execute(text(f"PRAGMA application_id={APPLICATION_ID}"))
+        return work(connection)
+
+    lock = _lock(path)
+    database = _open(path, lock)
+    try:
+        done = await database.write(marked)
+    except BaseException as error:
+        await database.close()
+        for file in _files(path):
+            file.unlink()
+        if isinstance(error, DatabaseError):
+            raise BackupError(f"The database {path} cannot be written: {error.orig}.") from None
+        raise
+    await database.close()
+    return done
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a database that are there.
+
+    A write-ahead log alone is one of them: SQLite would write it into the next file of its name.
+    """
+    return [each for end in ("", "-wal", "-shm") if (each := Path(f"{path}{end}")).exists()]
