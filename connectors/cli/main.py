@@ -71,5 +71,7 @@ for _name, _module, _help in (
     ("witness", "witness", "Show the keys that the log is cosigned with."),
     ("policy", "witness", "Print the region's quorum, to verify with offline."),
     ("rotate", "rotate", "Replace the keys by new ones."),
+    ("backup", "backup", "Write settings, keys, outbox and store into one sealed file."),
+    ("restore", "backup", "Bring all of it back from such a file."),
 ):
     main.add_command(Later(_name, _module, _help))

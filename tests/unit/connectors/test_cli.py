@@ -39,7 +39,7 @@ from tests.simulator.waiting import until
 
 COMMANDS = (
     *("join", "run", "send", "inbox", "show", "respond", "evidence", "verify", "doctor"),
-    *("witness", "policy", "rotate"),
+    *("witness", "policy", "rotate", "backup", "restore"),
 )
 
 BULLETIN = """\
