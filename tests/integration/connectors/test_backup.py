@@ -75,7 +75,7 @@ async def test_a_lost_connector_comes_back_goes_on_and_witnesses_with_a_new_key(
             await kz.alarmed("witness-restored")
             await kz.alarmed("own-message")  # what it sent since, and the receipt for it
             await kz.alarmed("receipt-differs")
-            await until(lambda: not kz.ask(lambda store: store.pending_answers()), "receipts")
+            await until(lambda: not kz.ask(lambda store: store.status().unanswered), "receipts")
             assert kz.receipts(known) == {"kg": "received"}
         assert not cosigned(kz)
         assert ("own-message", forgotten) in kz.alarms()
