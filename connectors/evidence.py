@@ -64,8 +64,8 @@ def _row(acceptance: Acceptance) -> Row:
     return Row(
         proof.parse(acceptance.proof).index,
         unb64url(acceptance.entry),
-        unb64url(acceptance.private),
-        unb64url(acceptance.salt),
+        None if acceptance.private is None else unb64url(acceptance.private),
+        None if acceptance.salt is None else unb64url(acceptance.salt),
     )
 
 

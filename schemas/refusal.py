@@ -49,6 +49,7 @@ REFUSALS = MappingProxyType(
         "created-out-of-range": RefusalCode(422, False, "The time of creation is out of range"),
         "expired": RefusalCode(422, False, "The message has expired"),
         "id-conflict": RefusalCode(409, False, "This id already stands for another message"),
+        "erased": RefusalCode(410, False, "The message was erased"),
         # Where it goes.
         "unknown-recipient": RefusalCode(422, False, "The audience names nobody we know"),
         "marking-conflict": RefusalCode(422, False, "The marking forbids this audience"),

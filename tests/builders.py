@@ -375,7 +375,7 @@ def delivery(envelope: bytes | None = None, **of_acceptance: object) -> Delivery
     """What a recipient gets: ``acceptance`` with the envelope."""
     raw = signed(message()) if envelope is None else envelope
     made = acceptance(raw, **of_acceptance)  # type: ignore[arg-type] # handed on
-    return Delivery(made.entry, made.private, made.salt, made.proof, b64url(raw))
+    return acceptances.deliver(made, raw)
 
 
 def signed_receipt(

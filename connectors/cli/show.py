@@ -167,7 +167,7 @@ def _signers(envelope: bytes, directory: Directory) -> list[Signer]:
 
 
 def _routing(acceptance: Acceptance | None) -> AcceptedPrivate | None:
-    if acceptance is None:
+    if acceptance is None or acceptance.private is None:
         return None
     try:
         return jsontext.decode(unb64url(acceptance.private), AcceptedPrivate)

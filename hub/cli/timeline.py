@@ -9,7 +9,7 @@ from hub.cli.outcome import NotSo
 from hub.cli.output import print_table, say
 from schemas import entry as entries
 from schemas import jsontext
-from schemas.acceptance import Acceptance, Broken, open_acceptance
+from schemas.acceptance import Acceptance, Broken, open_acceptance, open_erased
 from schemas.encoding import unb64url
 from schemas.entry import AcceptedPrivate, Entry
 from schemas.note import Vkey
@@ -34,6 +34,7 @@ class Copy(msgspec.Struct, frozen=True):
 
     recipient: str
     state: str
+    position: int | None = None
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -112,6 +113,9 @@ def _print_acceptance(
     message_id: str, acceptance: Acceptance, timeline: Timeline, log: Vkey | None
 ) -> None:
     """Who sent what to whom: told from the acceptance, because that alone can be verified."""
+    if acceptance.private is None:
+        _print_erased(message_id, acceptance, timeline, log)
+        return
     proof = _proof(acceptance, log)
     try:
         entry = entries.decode(unb64url(acceptance.entry))
@@ -131,6 +135,31 @@ def _print_acceptance(
     ]
     rows += [(code, None, reason, "left out", "") for code, reason in said.left_out.items()]
     print_table(("to", "position", "because", "status", "remark"), rows)
+
+
+def _print_erased(
+    message_id: str, acceptance: Acceptance, timeline: Timeline, log: Vkey | None
+) -> None:
+    """Of an erased message: that it was accepted, and where its copies went, as the hub has it."""
+    proof = _proof(acceptance, log)
+    try:
+        entry = entries.decode(unb64url(acceptance.entry))
+    except (Refused, ValueError) as error:
+        raise NotSo(f"The acceptance cannot be read: {error}") from None
+    if (entry.type, entry.subject) != (entries.MESSAGE_ACCEPTED, message_id):
+        raise NotSo("The hub shows the acceptance of something else.")
+    erasure = next((e for e in timeline.events if e.entry.type == entries.MESSAGE_ERASED), None)
+    if erasure is None:
+        raise NotSo("The private part of the acceptance is gone, and no entry says that it may be.")
+    say(f"accepted from {entry.actor} at {entry.time}. {proof}")
+    say(f"erased by {erasure.entry.actor} at {erasure.entry.time}, entry {erasure.index}.")
+    say("")
+    receipts = dict(_receipts(timeline.events, message_id))
+    rows = (
+        (copy.recipient, copy.position, *_status(receipts.get(copy.recipient), copy.state))
+        for copy in timeline.deliveries
+    )
+    print_table(("to", "position", "status", "remark"), rows)
 
 
 def _status(item: Item | None, state: str | None) -> tuple[str, str]:
@@ -168,7 +197,8 @@ def _proof(acceptance: Acceptance, log: Vkey | None) -> str:
     if log is None:
         return "The proof of inclusion was not checked: give the log's key with --vkey."
     try:
-        opened = open_acceptance(acceptance, log)
+        kept = acceptance.private is not None
+        opened = open_acceptance(acceptance, log) if kept else open_erased(acceptance, log)
     except Broken as broken:
         raise NotSo(f"The acceptance does not hold: {broken}") from None
     return (

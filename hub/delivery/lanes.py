@@ -27,11 +27,14 @@ NEAR = 500
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """A message to be fed: its log index, each recipient's position, for whom it has expired."""
+    """A message to be fed: its log index, each recipient's position, for whom it has expired.
+
+    Without an envelope it was erased.
+    """
 
     index: int
     acceptance: Acceptance
-    envelope: bytes
+    envelope: bytes | None
     positions: Mapping[str, int]
     expired: frozenset[str]
 

@@ -28,8 +28,7 @@ from hub.delivery.burst import Outgoing
 from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes, Owed
 from hub.intake.batch import Committed
 from schemas import amqp, jsontext
-from schemas.acceptance import Acceptance, Delivery, Tombstone
-from schemas.encoding import b64url
+from schemas.acceptance import Acceptance, Tombstone, deliver
 
 MAX_WAITING = 2_000
 """Fresh messages that wait in memory; what comes beyond is fed from the database later."""
@@ -357,15 +356,7 @@ async def _claim(connection: AbstractConnection) -> bool:
 
 
 def _body(acceptance: Acceptance, envelope: bytes) -> bytes:
-    return jsontext.encode(
-        Delivery(
-            acceptance.entry,
-            acceptance.private,
-            acceptance.salt,
-            acceptance.proof,
-            b64url(envelope),
-        )
-    )
+    return jsontext.encode(deliver(acceptance, envelope))
 
 
 def _delivery(body: bytes, positions: Mapping[str, int]) -> Outgoing:
@@ -373,8 +364,12 @@ def _delivery(body: bytes, positions: Mapping[str, int]) -> Outgoing:
 
 
 def _outgoing(owed: Owed, targets: Mapping[str, int]) -> Iterator[Outgoing]:
-    """One publish for all who get the message, and one tombstone each for whom it has expired."""
+    """One publish for all who get the message, and one tombstone each for whom there is none."""
     live = {code: at for code, at in targets.items() if code not in owed.expired}
+    if owed.envelope is None:
+        for code, at in targets.items():
+            yield _delivery(jsontext.encode(Tombstone(at, "erased", owed.acceptance)), {code: at})
+        return
     if live:
         yield _delivery(_body(owed.acceptance, owed.envelope), live)
     for code in targets.keys() & owed.expired:

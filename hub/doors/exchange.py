@@ -20,7 +20,7 @@ from hub.intake import membership
 from hub.intake.recorder import Recorded
 from hub.ledger.queries import InboxItem
 from schemas import amqp, jsontext
-from schemas.acceptance import Acceptance, Delivery, Tombstone
+from schemas.acceptance import Acceptance, Tombstone, deliver
 from schemas.directory import Key
 from schemas.encoding import b64url, format_time
 from schemas.jsontext import MAX_SAFE_INTEGER
@@ -93,25 +93,15 @@ async def read_message(hub: Service, asked: Asked) -> web.Response:
     if message is None:
         raise Refused("not-found", "No message with this id was sent by you or to you.")
     acceptance = await hub.queries.acceptance(message.index)
-    if acceptance is None:
-        raise Refused("not-found", "The content of this message was erased.")
-    return answer(_delivery(acceptance, message.envelope))
-
-
-def _delivery(acceptance: Acceptance, envelope: bytes) -> Delivery:
-    return Delivery(
-        acceptance.entry,
-        acceptance.private,
-        acceptance.salt,
-        acceptance.proof,
-        b64url(envelope),
-    )
+    if message.envelope is None or acceptance is None or acceptance.private is None:
+        raise Refused("erased", "The hub erased this message; the log says when, not what it was.")
+    return answer(deliver(acceptance, message.envelope))
 
 
 def _item(item: InboxItem) -> object:
     if item.envelope is None:
         return Tombstone(item.position, item.tombstone or "", item.acceptance)
-    return {"position": item.position, "delivery": _delivery(item.acceptance, item.envelope)}
+    return {"position": item.position, "delivery": deliver(item.acceptance, item.envelope)}
 
 
 async def inbox(hub: Service, asked: Asked) -> web.StreamResponse:

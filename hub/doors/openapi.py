@@ -85,9 +85,9 @@ _MESSAGE = (
     *(*_SIGNED, *_WRITTEN, "sender-unsigned", "sender-mismatch"),
     *("suspended", "held", "role-may-not-send", "forbidden-character", "unknown-kind"),
     *("unsupported-version", "sealed-unsupported", "attachments-unsupported"),
-    *("created-out-of-range", "expired", "id-conflict", "unknown-recipient", "marking-conflict"),
-    *("no-recipient", "unknown-action", "not-invited", "not-proposer", "answer-late"),
-    *("action-state", "bad-cosignature", "quota"),
+    *("created-out-of-range", "expired", "id-conflict", "erased", "unknown-recipient"),
+    *("marking-conflict", "no-recipient", "unknown-action", "not-invited", "not-proposer"),
+    *("answer-late", "action-state", "bad-cosignature", "quota"),
 )
 _RECEIPT = (*_SIGNED, *_WRITTEN, "forbidden-character", "sender-mismatch", "bad-receipt")
 
@@ -110,7 +110,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             _MESSAGE,
             signed="a message (`nhri-message+json`; `/schemas/message.json`)",
         ),
-        ("GET", "/v1/messages/{id}"): Operation({200: Delivery}, ("not-found",)),
+        ("GET", "/v1/messages/{id}"): Operation({200: Delivery}, ("not-found", "erased")),
         ("GET", "/v1/inbox"): Operation(
             {200: answers.Inbox},
             ("bad-request",),

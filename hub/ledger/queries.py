@@ -55,14 +55,14 @@ class EventFilter(msgspec.Struct, frozen=True):
 
 
 class MessageRow(msgspec.Struct, frozen=True):
-    """What the store knows of one message."""
+    """What the store knows of one message; ``envelope`` is None once it is erased."""
 
     id: str
     index: int
     sender: str
     kind: str
     marking: str
-    envelope: bytes
+    envelope: bytes | None
 
 
 class DeliveryRow(msgspec.Struct, frozen=True):
@@ -111,6 +111,13 @@ class CertificateRow(msgspec.Struct, frozen=True):
     pem: str
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """A message that was erased, and when that was decided."""
+
+    id: str
+    time: str
+
+
 class News(msgspec.Struct, frozen=True):
     """What a part of the log brought, up to its present ``size``.
 
@@ -149,7 +156,10 @@ class Queries(Protocol):
         ...
 
     async def acceptance(self, index: int) -> Acceptance | None:
-        """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
+        """The acceptance of one entry, under the checkpoint of the commit that wrote it.
+
+        That of an erased message has no private part, and is under that of its erasure.
+        """
         ...
 
     async def message(self, message_id: str) -> MessageRow | None:
@@ -214,6 +224,14 @@ class Queries(Protocol):
 
     async def due_to_expire(self, now: str) -> Mapping[str, tuple[str, ...]]:
         """Messages whose time is over, with the recipients that do not have them."""
+        ...
+
+    async def erasures(self, after: int) -> Sequence[tuple[int, Erasure]]:
+        """The messages that entries after this one erased, each with its entry."""
+        ...
+
+    async def undecided(self, limit: int) -> Sequence[str]:
+        """Messages whose content is gone though no entry says so, as after a restore."""
         ...
 
     async def waiting(self) -> Mapping[str, int]:

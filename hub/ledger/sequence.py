@@ -43,7 +43,7 @@ class LogKey(msgspec.Struct, frozen=True):
 
 
 class Sequenced(msgspec.Struct, frozen=True):
-    """One entry with its place, its bytes, and the private part it commits to."""
+    """One entry with its place, its bytes, and the private part it commits to, where it is left."""
 
     index: int
     entry: Entry
@@ -105,7 +105,7 @@ def pack(sequenced: Sequenced, hashes: Sequence[bytes], note: bytes) -> Acceptan
     """The acceptance of one entry, from its inclusion proof and a checkpoint."""
     return acceptance.pack(
         sequenced.raw,
-        sequenced.private or b"",
-        sequenced.salt or b"",
+        sequenced.private,
+        sequenced.salt,
         proof.encode(proof.Proof(sequenced.index, tuple(hashes), note)),
     )

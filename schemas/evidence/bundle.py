@@ -21,10 +21,7 @@ from schemas.merkle import Tile
 from schemas.note import Note, Vkey
 from schemas.proof import Proof
 
-DELIVERY_ERASED = "delivery.erased"
-MESSAGE_ERASED = "message.erased"
-
-ABOUT_MESSAGE = (entries.DELIVERY_EXPIRED, DELIVERY_ERASED, MESSAGE_ERASED)
+ABOUT_MESSAGE = (entries.DELIVERY_EXPIRED, entries.DELIVERY_ERASED, entries.MESSAGE_ERASED)
 """What the log can say of a message after it was accepted, besides receipts."""
 
 

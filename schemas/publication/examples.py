@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec.structs import replace
 
 from schemas import (
     acceptance,
@@ -26,7 +27,7 @@ from schemas import (
 )
 from schemas import entry as entries
 from schemas import receipt as receipts
-from schemas.acceptance import Acceptance, Delivery, Tombstone
+from schemas.acceptance import Acceptance, Tombstone
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, format_time, uuid7
 from schemas.entry import AcceptedPrivate, Entry, Recipient, RefusedPrivate
@@ -475,9 +476,8 @@ def accepted(index: int) -> Acceptance:
 
 
 ACCEPTANCE: Final = accepted(LINES.index(ACCEPTED))
-DELIVERY: Final = Delivery(
-    ACCEPTANCE.entry, ACCEPTANCE.private, ACCEPTANCE.salt, ACCEPTANCE.proof, b64url(ENVELOPE)
-)
+DELIVERY: Final = acceptance.deliver(ACCEPTANCE, ENVELOPE)
+ERASED: Final = replace(ACCEPTANCE, private=None, salt=None)
 
 
 def evidence() -> Evidence:
@@ -517,7 +517,10 @@ def by_format() -> dict[str, list[Json]]:
         "private.message.refused": [msgspec.to_builtins(REFUSED_PRIVATE)],
         "acceptance": [msgspec.to_builtins(ACCEPTANCE)],
         "delivery": [msgspec.to_builtins(DELIVERY)],
-        "tombstone": [msgspec.to_builtins(Tombstone(1, "expired", ACCEPTANCE))],
+        "tombstone": [
+            msgspec.to_builtins(Tombstone(1, "expired", ACCEPTANCE)),
+            msgspec.to_builtins(Tombstone(2, "erased", ERASED)),
+        ],
         "evidence": [msgspec.to_builtins(evidence())],
         "receipt": [_plain(jsontext.encode(RECEIPT))],
         "statement": [_plain(jsontext.encode(stated)) for stated in _STATEMENTS],

@@ -193,8 +193,10 @@ FIELDS: Final[Mapping[tuple[type, str], Schema]] = MappingProxyType(
         (directory.Revoked, "kid"): HASH,
         (directory.Revoked, "statement"): _either(BASE64URL),
         (Acceptance, "entry"): BASE64URL | {"contentMediaType": "application/json"},
-        (Acceptance, "private"): BASE64URL | {"contentMediaType": "application/json"},
-        (Acceptance, "salt"): HASH | {"description": "32 random bytes."},
+        (Acceptance, "private"): _either(BASE64URL | {"contentMediaType": "application/json"})
+        | {"description": "Null where it was erased."},
+        (Acceptance, "salt"): _either(HASH)
+        | {"description": "32 random bytes; null where they were erased."},
         (Delivery, "entry"): BASE64URL | {"contentMediaType": "application/json"},
         (Delivery, "private"): BASE64URL | {"contentMediaType": "application/json"},
         (Delivery, "salt"): HASH | {"description": "32 random bytes."},
@@ -223,7 +225,9 @@ PUBLIC_PARTS: Final[Mapping[str, type]] = MappingProxyType(
         entries.MESSAGE_ACCEPTED: Nothing,
         entries.MESSAGE_REFUSED: RefusalCode,
         entries.RECEIPTS_RECORDED: Nothing,
+        entries.MESSAGE_ERASED: Nothing,
         entries.DELIVERY_EXPIRED: Nothing,
+        entries.DELIVERY_ERASED: Nothing,
         entries.MEMBER_INVITED: directory.Invited,
         entries.MEMBER_JOINED: directory.Stated,
         entries.MEMBER_HELD: directory.Held,

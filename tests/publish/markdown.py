@@ -40,6 +40,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "attachments-unsupported": "Link to the document instead.",
         "created-out-of-range": "Set the clock; a message older than 90 days is made anew.",
         "expired": "Make it anew with a later `expires`, if it still matters.",
+        "erased": "Nothing: it was taken, and erased later. A new message needs a new id.",
         "id-conflict": "Give the message an id of its own.",
         "unknown-recipient": "Look the code up among the members and groups.",
         "marking-conflict": "Name members one by one, or choose a more open marking.",
@@ -65,8 +66,12 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
 )
 """What to do about a refusal, by its code."""
 
-# What the hub does to a delivery by itself (`delivery.expired` in the log).
-_DELIVERY_BY_THE_HUB = (("[*]", "waiting", "accepted"), ("waiting", "expired", "its time is over"))
+# What the hub does to a delivery by itself (`delivery.expired` and `.erased` in the log).
+_DELIVERY_BY_THE_HUB = (
+    ("[*]", "waiting", "accepted"),
+    ("waiting", "expired", "its time is over"),
+    ("waiting", "erased", "its message is erased"),
+)
 
 _SHARES = {"none": "nobody", "some": "some", "all": "all"}
 
