@@ -37,11 +37,15 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the hub remembers of a message that it accepted."""
+    """What the hub remembers of a message that it accepted.
+
+    Without a ``payload_digest`` its content is erased; ``erased`` is the entry that says so.
+    """
 
     index: int
     sender: str
-    payload_digest: str
+    payload_digest: str | None
+    erased: int | None = None
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -136,6 +140,14 @@ def admit(opened: Opened, identity: str, facts: Facts) -> Admitted | Duplicate:
 
 
 def _again(opened: Opened, known: Known) -> Duplicate:
+    if known.sender == opened.message.sender and known.payload_digest is None:
+        # Whether it is the same again, nothing is left to tell.
+        raise Refused(
+            "erased",
+            f"This message was accepted as entry {known.index} and erased since; if it has to be "
+            "said again, give it a new id.",
+            "$.id",
+        )
     if known.sender != opened.message.sender or known.payload_digest != opened.payload_digest:
         raise Refused(
             "id-conflict",
@@ -165,7 +177,9 @@ def _check_joint_action(opened: Opened, routed: Routing, facts: Facts) -> Answer
     if notice is None or (sender != notice.sender and sender not in notice.recipients):
         # One answer for both, so that nobody learns which ids exist.
         raise Refused(
-            "unknown-action", "No notice with this id was sent to you.", "$.content.notice"
+            "unknown-action",
+            "No notice with this id was sent to you, or it was erased.",
+            "$.content.notice",
         )
     answer = Answer(facts.index, format_time(facts.now), sender, content.answer, opened.message.id)
     joint_action.check_answer(notice.sender, notice.content, notice.answers, answer)

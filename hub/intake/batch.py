@@ -20,6 +20,9 @@ from schemas.encoding import format_time
 from schemas.joint_action import Answer
 from schemas.refusal import Refused
 
+MAX_ENTRIES = 2
+"""Entries that one job appends at most."""
+
 
 class State(msgspec.Struct, frozen=True):
     """What the last commit left: the tree, the directory, and each inbox's last position."""
@@ -77,6 +80,7 @@ class Needs:
     def __init__(self) -> None:
         """Nothing is needed yet."""
         self.messages: set[str] = set()
+        self.copies: set[str] = set()
         self.notices: set[str] = set()
         self.tokens: set[str] = set()
         self.senders: set[str] = set()
@@ -85,7 +89,10 @@ class Needs:
 
 
 class Loaded(msgspec.Struct):
-    """The facts that were read, kept up to date while the batch is decided."""
+    """The facts that were read, kept up to date while the batch is decided.
+
+    ``copies`` has each recipient's state of delivery, by message.
+    """
 
     messages: dict[str, Known]
     notices: dict[str, Notice]
@@ -93,6 +100,7 @@ class Loaded(msgspec.Struct):
     sent: dict[str, int]
     deliveries: dict[tuple[str, int], Delivery]
     joins: dict[str, JoinRequest]
+    copies: dict[str, dict[str, str]] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

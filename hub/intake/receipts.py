@@ -23,6 +23,10 @@ STATES: Mapping[tuple[str, str], str] = MappingProxyType(
         ("expired", "received"): "received",
         ("expired", "read"): "read",
         ("expired", "refused"): "refused",
+        # What was in a queue or on its way when it was erased cannot be called back.
+        ("erased", "received"): "received",
+        ("erased", "read"): "read",
+        ("erased", "refused"): "refused",
         ("refused", "received"): "received",
         ("refused", "read"): "read",
         ("received", "read"): "read",

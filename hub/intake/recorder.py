@@ -15,10 +15,11 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from hub.intake.batch import Batch, Committed, Job, Loaded, Needs, Outcome, State
+from hub.intake.batch import MAX_ENTRIES, Batch, Committed, Job, Loaded, Needs, Outcome, State
 from hub.ledger import sequence
 from hub.ledger.sequence import Appended, LogKey, Sequenced
 from schemas.acceptance import Acceptance
+from schemas.entry import SALT_SIZE
 from schemas.refusal import Refused
 
 MAX_BATCH = 256
@@ -237,8 +238,8 @@ class Recorder:
                 needs.tokens.add(job.token.jti)
             job.needs(needs)
         loaded = transaction.facts(needs, now)
-        # A job appends one entry at most.
-        batch = Batch(self.state, loaded, now, self._random_bytes(32 * len(jobs)))
+        salts = self._random_bytes(SALT_SIZE * MAX_ENTRIES * len(jobs))
+        batch = Batch(self.state, loaded, now, salts)
         outcomes = [_decide(job, batch) for job in jobs]
         appended = self._append(transaction, batch.entries) if batch.entries else None
         transaction.write(batch, appended)

@@ -39,6 +39,7 @@ def load(connection: Connection, needs: Needs, now: datetime) -> Loaded:
         sent=_sent(connection, needs.senders, now),
         deliveries=_deliveries(connection, needs.deliveries),
         joins=_joins(connection, needs.joins),
+        copies=_copies(connection, needs.copies),
     )
 
 
@@ -46,11 +47,25 @@ def _messages(connection: Connection, ids: set[str]) -> dict[str, Known]:
     table = tables.messages.c
     found: dict[str, Known] = {}
     for chunk in _chunks(ids):
-        query = select(table.id, table.idx, table.sender, table.payload_digest).where(
+        query = select(table.id, table.idx, table.sender, table.payload_digest, table.erased).where(
             table.id.in_(chunk)
         )
         for row in connection.execute(query):
-            found[row.id] = Known(row.idx, row.sender, row.payload_digest)
+            found[row.id] = Known(row.idx, row.sender, row.payload_digest or None, row.erased)
+    return found
+
+
+def _copies(connection: Connection, ids: set[str]) -> dict[str, dict[str, str]]:
+    table = tables.deliveries.c
+    found: dict[str, dict[str, str]] = {}
+    for chunk in _chunks(ids):
+        query = (
+            select(table.message_id, table.recipient, table.state)
+            .where(table.message_id.in_(chunk))
+            .order_by(table.recipient)
+        )
+        for row in connection.execute(query):
+            found.setdefault(row.message_id, {})[row.recipient] = row.state
     return found
 
 
@@ -60,7 +75,7 @@ def _notice(connection: Connection, notice_id: str) -> Notice | None:
         table.id == notice_id, table.kind.startswith("joint_action_notice.")
     )
     raw = (connection.execute(query)).scalar_one_or_none()
-    if raw is None:
+    if not raw:  # or it was erased
         return None
     jws = signature.parse(raw, signature.MESSAGE_TYPE)
     opened = Opened(raw, jws, message.parse(jws.payload))

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Sequenced, Tree
-from hub.store import facts, tables
+from hub.store import erasures, facts, tables
 from hub.store.database import Database
 from hub.store.postgresql import copy
 from schemas import entry as entries
@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _entry = tables.log_entries
 _delivery = tables.deliveries
+_message = tables.messages
 _join = tables.join_requests
 _token = tables.access_tokens
 _session = tables.sessions
@@ -54,6 +55,16 @@ STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
             _delivery.c.state == "waiting",
         )
         .values(state="expired"),
+        "erase": update(_message)
+        .where(_message.c.id == bindparam("erased_id"))
+        .values(erased=bindparam("decision")),
+        "copy_erased": update(_delivery)
+        .where(
+            _delivery.c.recipient == bindparam("receiver"),
+            _delivery.c.message_id == bindparam("its_id"),
+            _delivery.c.state == "waiting",
+        )
+        .values(state="erased"),
         "certificate": tables.certificates,
         "use_token": tables.used_tokens,
         # Before a new one of the same batch: approved and at once held again.
@@ -177,6 +188,9 @@ class Transaction:
             else:
                 self._connection.execute(statement, rows)
         _write_receipted(self._connection, batch.receipted)
+        erasures.take_content(
+            self._connection, [str(row["erased_id"]) for row in batch.rows.get("erase", ())]
+        )
         if batch.sent:
             minute = int(batch.now.timestamp()) // 60
             self._connection.execute(

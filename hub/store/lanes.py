@@ -136,12 +136,13 @@ class StoredLanes:
             acceptances = acceptances_of(connection, [row.idx for row in rows])
             late = [row.id for row in rows if row.expires is not None and row.expires <= now]
             expired = _expired(connection, late)
+            erased = _erased(connection, [row.id for row in rows if not row.envelope], codes)
             return [
                 Owed(
                     row.idx,
                     acceptances[row.idx],
-                    row.envelope,
-                    _positions(acceptances[row.idx], codes),
+                    row.envelope or None,
+                    erased.get(row.id) or _positions(acceptances[row.idx], codes),
                     expired.get(row.id, frozenset()),
                 )
                 for row in rows
@@ -158,8 +159,22 @@ class StoredLanes:
 
 def _positions(accepted: Acceptance, codes: Sequence[str]) -> dict[str, int]:
     """Where these recipients have a message, as its log entry says."""
+    assert accepted.private is not None
     private = msgspec.json.decode(unb64url(accepted.private), type=AcceptedPrivate)
     return {code: private.recipients[code].position for code in codes if code in private.recipients}
+
+
+def _erased(
+    connection: Connection, ids: Sequence[str], codes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Where these recipients have messages of which the log says it no more."""
+    query = select(_delivery.c.message_id, _delivery.c.recipient, _delivery.c.position).where(
+        _delivery.c.message_id.in_(ids), _delivery.c.recipient.in_(codes)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(query) if ids else ():
+        found.setdefault(row.message_id, {})[row.recipient] = row.position
+    return found
 
 
 def _expired(connection: Connection, late: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -1,7 +1,7 @@
 """The answers to ``hub.ledger.queries``: every SELECT of the hub outside the recording loop."""
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, union
@@ -12,6 +12,7 @@ from hub.ledger.queries import (
     AccessToken,
     CertificateRow,
     DeliveryRow,
+    Erasure,
     Event,
     EventFilter,
     Flow,
@@ -22,7 +23,7 @@ from hub.ledger.queries import (
     Session,
 )
 from hub.ledger.sequence import Sequenced
-from hub.store import facts, journal, tables
+from hub.store import erasures, facts, journal, tables
 from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
@@ -38,6 +39,7 @@ _LAST_CHECKPOINT = (
 )
 
 _EXPIRED = "expired"
+_ERASED = "erased"
 
 
 class Queries:
@@ -114,17 +116,9 @@ class Queries:
         rows, acceptances = await self._database.read(work)
         items = []
         for row in rows:
-            over = row.state == _EXPIRED or (
-                row.state == "waiting" and row.expires is not None and row.expires <= now
-            )
-            items.append(
-                InboxItem(
-                    row.position,
-                    acceptances[row.idx],
-                    None if over else row.envelope,
-                    _EXPIRED if over else None,
-                )
-            )
+            tombstone = _tombstone(row, now)
+            envelope = None if tombstone else row.envelope
+            items.append(InboxItem(row.position, acceptances[row.idx], envelope, tombstone))
         return items
 
     async def receipts(
@@ -147,7 +141,7 @@ class Queries:
         return await self._database.read(work)
 
     async def acceptance(self, index: int) -> Acceptance | None:
-        """The acceptance of one entry, under the checkpoint of the commit that wrote it."""
+        """The acceptance of one entry, under the checkpoint of its commit, or its erasure's."""
         found = await self._database.read(lambda connection: acceptances_of(connection, [index]))
         return found.get(index)
 
@@ -157,7 +151,7 @@ class Queries:
         row = next(iter(await self._all(query)), None)
         if row is None:
             return None
-        return MessageRow(row.id, row.idx, row.sender, row.kind, row.marking, row.envelope)
+        return MessageRow(row.id, row.idx, row.sender, row.kind, row.marking, row.envelope or None)
 
     async def deliveries(self, message_id: str) -> Sequence[DeliveryRow]:
         """What became of every copy of a message."""
@@ -307,6 +301,14 @@ class Queries:
             due[row.message_id] = (*due.get(row.message_id, ()), row.recipient)
         return due
 
+    async def erasures(self, after: int) -> Sequence[tuple[int, Erasure]]:
+        """The messages that entries after this one erased, each with its entry."""
+        return await self._database.read(lambda connection: erasures.since(connection, after))
+
+    async def undecided(self, limit: int) -> Sequence[str]:
+        """Messages whose content is gone though no entry says so, as after a restore."""
+        return await self._database.read(lambda connection: erasures.undecided(connection, limit))
+
     async def waiting(self) -> Mapping[str, int]:
         """Copies without a receipt, for each recipient."""
         query = (
@@ -359,6 +361,16 @@ class Queries:
         return {row.type: row.entries for row in await self._all(query)}
 
 
+def _tombstone(row: Row[Any], now: str) -> str | None:
+    """What stands at a position instead of the message."""
+    if not row.envelope:
+        return _ERASED
+    if row.state == _EXPIRED:
+        return _EXPIRED
+    late = row.expires is not None and row.expires <= now
+    return _EXPIRED if row.state == "waiting" and late else None
+
+
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     plain = {
         _entry.c.type: wanted.type,
@@ -388,23 +400,31 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
 
 
 def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:
-    """The acceptances of entries, each under the checkpoint of the commit that wrote it."""
+    """The acceptances of entries, each under the checkpoint of the commit that wrote it.
+
+    Those of erased messages have no private part, and are under the checkpoint of the erasure's
+    commit: it covers the decision. Until that is recorded they are under their own.
+    """
     if not indices:
         return {}
     query = (
-        select(_entry.c.idx, _entry.c.entry, _private.c.private, _private.c.salt)
-        .join(_private, _private.c.idx == _entry.c.idx)
-        .where(_entry.c.idx.in_(indices))
+        select(
+            *(_entry.c.idx, _entry.c.entry, _private.c.private, _private.c.salt),
+            func.coalesce(_message.c.erased, _entry.c.idx).label("covered"),
+        )
+        .outerjoin(_private, _private.c.idx == _entry.c.idx)
+        .outerjoin(_message, _message.c.idx == _entry.c.idx)
+        .where(
+            _entry.c.idx.in_(indices), or_(_private.c.idx.is_not(None), _message.c.id.is_not(None))
+        )
     )
     rows = {row.idx: row for row in connection.execute(query)}
-    signed = _checkpoints(connection, min(indices), max(indices))
-    sizes = [size for size, _ in signed]
-    by_size: dict[int, list[int]] = {}
-    for index in sorted(rows):
-        by_size.setdefault(bisect.bisect_right(sizes, index), []).append(index)
+    by_checkpoint: dict[tuple[int, bytes], list[int]] = {}
+    for index, head in _heads(connection, {index: row.covered for index, row in rows.items()}):
+        by_checkpoint.setdefault(head, []).append(index)
     packed: dict[int, Acceptance] = {}
-    for which, members in by_size.items():
-        size, note = signed[which]
+    for (size, note), members in by_checkpoint.items():
+        members.sort()
         known = facts.load_tiles(connection, merkle.tiles_for_inclusions(members, size))
         proofs = merkle.inclusion_proofs(members, size, known)
         for index, hashes in zip(members, proofs, strict=True):
@@ -412,6 +432,21 @@ def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, 
             written = Sequenced(index, entries.decode(row.entry), row.entry, row.private, row.salt)
             packed[index] = sequence.pack(written, hashes, note)
     return packed
+
+
+def _heads(
+    connection: Connection, covered: Mapping[int, int]
+) -> Iterator[tuple[int, tuple[int, bytes]]]:
+    """For each index the first signed checkpoint that covers what it is mapped to."""
+    own = sorted(index for index, at in covered.items() if at == index)
+    signed = _checkpoints(connection, own[0], own[-1]) if own else []
+    sizes = [size for size, _ in signed]
+    for index in own:
+        yield index, signed[bisect.bisect_right(sizes, index)]
+    # Erased long after they were accepted: one look-up each is less than all that lies between.
+    for index, at in covered.items():
+        if at != index:
+            yield index, _checkpoints(connection, at, at)[0]
 
 
 def _checkpoints(connection: Connection, first: int, last: int) -> list[tuple[int, bytes]]:

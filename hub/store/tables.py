@@ -114,10 +114,24 @@ messages = Table(
     Column("thread", ID),
     Column("accepted", TIME, nullable=False),
     Column("expires", TIME),
+    # Both empty once the content is erased: a digest without a salt lets a short text be guessed.
     Column("payload_digest", String(43), nullable=False),
     Column("envelope", LargeBinary, nullable=False),
+    # The decision, ``message.erased``. Null beside an envelope that is gone: it is still to be
+    # recorded, as after a restore. Set by an attacker, it hides nothing that the log does not have.
+    Column("erased", NUMBER, index=True),
     Index(None, "sender", "accepted"),
     Index(None, "thread"),
+)
+
+# What retention looks for: of all messages those that are still there.
+Index(
+    "ix_messages_kept",
+    messages.c.kind,
+    messages.c.marking,
+    messages.c.accepted,
+    sqlite_where=messages.c.erased.is_(None),
+    postgresql_where=messages.c.erased.is_(None),
 )
 
 deliveries = Table(

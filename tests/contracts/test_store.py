@@ -15,18 +15,20 @@ from sqlalchemy import text
 
 from hub.intake import access, admission, membership
 from hub.intake.batch import Batch, Loaded, Needs, Token
+from hub.intake.erasure import Erase, ErasedPrivate
 from hub.intake.meter import RefusalMeter
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import Submission
 from hub.ledger import sequence
-from hub.ledger.queries import EventFilter, Flow, News, Session
+from hub.ledger.queries import Erasure, EventFilter, Flow, News, Session
 from hub.ledger.sequence import Draft, LogKey
-from hub.store import journal, tables
+from hub.store import erasures, journal, tables
 from hub.store.database import open_database
 from hub.store.journal import Journal
+from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries
-from schemas import acceptance, checkpoint, merkle
+from schemas import acceptance, checkpoint, jsontext, merkle
 from schemas import entry as entries
 from schemas.encoding import b64url, format_time
 from schemas.refusal import Refused
@@ -314,6 +316,16 @@ async def dump(database):
             table.name: sorted(map(repr, connection.execute(table.select()).all()))
             for table in tables.metadata.sorted_tables
         }
+
+    return await database.read(work)
+
+
+async def cells(database):
+    """Every value in every table."""
+
+    def work(connection):
+        rows = (connection.execute(t.select()).all() for t in tables.metadata.sorted_tables)
+        return {value for table in rows for row in table for value in row}
 
     return await database.read(work)
 
@@ -740,3 +752,162 @@ class TestTheSchema:
             return compare_metadata(context, tables.metadata)
 
         assert await database.read(differences) == []
+
+
+REASON = "The person named in it asked for it."
+
+
+async def erase(store, erased=None, by="account:a"):
+    """Erase a message; what became of it."""
+    [recorded] = await store.record(Erase(erased or message_id(), by, REASON))
+    if recorded.outcome.refused is not None:
+        raise recorded.outcome.refused
+    return recorded.outcome
+
+
+class TestAnErasedMessage:
+    async def test_leaves_a_tombstone_that_shows_the_decision_in_the_same_log(self, store):
+        [given] = await store.send(message())
+        await store.send(message(id=message_id(2)))
+        index = (await erase(store)).index
+        first, second = await store.queries.inbox("kg", 0, 100, store.time)
+        assert (first.position, first.envelope, first.tombstone) == (1, None, "erased")
+        assert (second.position, second.tombstone) == (2, None)
+        assert (first.acceptance.private, first.acceptance.salt) == (None, None)
+        opened = acceptance.open_erased(first.acceptance, builders.LOG)
+        assert opened.entry_hash == acceptance.open_acceptance(given, builders.LOG).entry_hash
+        assert opened.checkpoint.size > index > opened.index
+        decision = entries.decode((await store.queries.entries(index, index + 1))[0])
+        assert (decision.type, decision.actor, decision.subject) == (
+            "message.erased",
+            "account:a",
+            message_id(),
+        )
+        assert decision.public == {}
+
+    async def test_is_nowhere_in_the_tables(self, store):
+        notice = builders.notice()
+        [given] = await store.send(notice)
+        await store.send(response("decline", notice))
+        opened = acceptance.open_acceptance(given, builders.LOG)
+        raw = signed(notice)
+        digest = admission.open_envelope(raw, store.recorder.state.directory).payload_digest
+        content = {raw, digest, opened.private, "decline"}
+        assert content <= await cells(store.database)
+        await erase(store, message_id(100))
+        assert not content & await cells(store.database)
+        assert await store.queries.private(opened.index, opened.index + 1) == {}
+
+    async def test_keeps_its_other_proofs(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        told = await store.receive("kg", 1, 2)
+        await erase(store)
+        assert await store.queries.acceptance(told.outcome.index) == told.acceptance
+        again = await store.queries.acceptance(told.outcome.index)
+        acceptance.open_acceptance(again, builders.LOG)
+        [row] = [d for d in await store.queries.deliveries(message_id()) if d.recipient == "kg"]
+        assert (row.position, row.state) == (1, "received")
+
+    async def test_says_who_had_it_and_whom_it_is_kept_from(self, store):
+        await store.send(message(audience=["kg", "tj", "tm"]))
+        await store.receive("kg", 1)
+        await store.receive("tj", 1, status="refused")
+        outcome = await erase(store)
+        assert outcome.value == {"reason": REASON, "received": ("kg", "tj"), "waiting": ("tm",)}
+        decided, kept_from = await store.queries.events(
+            EventFilter(subject=message_id(), after=outcome.index - 1)
+        )
+        assert jsontext.decode(decided.private, ErasedPrivate).received == ("kg", "tj")
+        assert entries.decode(kept_from.raw).type == "delivery.erased"
+        assert jsontext.parse(kept_from.private) == {"recipients": ["tm"]}
+        states = {d.recipient: d.state for d in await store.queries.deliveries(message_id())}
+        assert states == {"kg": "received", "tj": "refused", "tm": "erased"}
+
+    async def test_that_everybody_has_needs_no_word_about_copies(self, store):
+        await store.send(message(audience=["kg"]))
+        await store.receive("kg", 1)
+        index = (await erase(store)).index
+        assert (await store.queries.head())[0].tree.size == index + 1
+
+    async def test_is_not_erased_twice(self, store):
+        await store.send(message())
+        index = (await erase(store)).index
+        with pytest.raises(Refused, match=f"conflict: Entry {index} erased"):
+            await erase(store)
+
+    async def test_has_to_have_been_accepted(self, store):
+        with pytest.raises(Refused, match="not-found"):
+            await erase(store)
+
+    async def test_sent_again_is_refused_with_the_reason(self, store):
+        await store.send(message())
+        await erase(store)
+        for again in (message(), message(texts={"en": {"title": "Other words"}})):
+            [recorded] = await store.record(store.submission(again))
+            assert recorded.outcome.refused.code == "erased"
+        [recorded] = await store.record(store.submission(message(sender="kg", audience=["tj"])))
+        assert recorded.outcome.refused.code == "id-conflict"
+
+    async def test_can_still_be_receipted_by_whoever_had_it_on_the_way(self, store):
+        [given] = await store.send(message(audience=["kg"]))
+        await erase(store)
+        opened = acceptance.open_acceptance(given, builders.LOG)
+        raw = builders.signed_receipt(
+            (message_id(), b64url(opened.entry_hash), 1, "received", ""), receiver="kg"
+        )
+        job = ReceiptSubmission(OpenedReceipt(raw, store.recorder.state.directory), "kg", None)
+        [recorded] = await store.record(job)
+        assert recorded.outcome.new
+        [row] = await store.queries.deliveries(message_id())
+        assert row.state == "received"
+
+    async def test_if_a_notice_takes_no_more_answers(self, store):
+        await store.send(builders.notice())
+        await erase(store, message_id(100))
+        [recorded] = await store.record(store.submission(response()))
+        assert recorded.outcome.refused.code == "unknown-action"
+        assert "erased" in recorded.outcome.refused.detail
+
+    async def test_is_fed_to_the_broker_as_a_tombstone_for_each(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        await erase(store)
+        lanes = StoredLanes(store.database)
+        gone, there = await lanes.owed("kg", 0, 10, ["kg", "tj"], store.time)
+        assert (gone.envelope, gone.positions) == (None, {"kg": 1, "tj": 1})
+        assert gone.acceptance.private is None
+        assert (there.envelope is not None, there.positions) == (True, {"kg": 2, "tj": 2})
+
+    async def test_does_not_wait_any_more_and_does_not_expire(self, store):
+        await store.send(message(expires=builders.time(10), audience=["kg"]))
+        await erase(store)
+        store.now += timedelta(minutes=10)
+        assert await store.queries.waiting() == {}
+        assert await store.queries.due_to_expire(store.time) == {}
+        [item] = await store.queries.inbox("kg", 0, 100, store.time)
+        assert item.tombstone == "erased"
+
+    async def test_that_comes_back_with_a_backup_goes_again_before_anybody_asks(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        ids = [message_id(), message_id(999)]
+        applied = await store.database.write(lambda c: erasures.reapply(c, ids))
+        assert applied == 1
+        assert await store.database.write(lambda c: erasures.reapply(c, ids)) == 0
+        first, second = await store.queries.inbox("kg", 0, 100, store.time)
+        assert (first.tombstone, second.tombstone) == ("erased", None)
+        assert await store.queries.undecided(10) == [message_id()]
+        await erase(store, by="hub")
+        assert await store.queries.undecided(10) == []
+
+
+class TestTheErasures:
+    async def test_are_told_from_an_entry_on(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        first = (await erase(store)).index
+        store.now += timedelta(minutes=1)
+        second = (await erase(store, message_id(2))).index
+        told = [
+            (first, Erasure(message_id(), builders.time())),
+            (second, Erasure(message_id(2), builders.time(1))),
+        ]
+        assert await store.queries.erasures(-1) == told
+        assert await store.queries.erasures(first) == told[1:]
