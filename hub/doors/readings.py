@@ -18,7 +18,6 @@ from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext, signature
 from schemas.encoding import format_time
-from schemas.evidence.bundle import MESSAGE_ERASED
 from schemas.refusal import Refused
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -57,7 +56,7 @@ async def stored(hub: Service, asked: Asked, message_id: str) -> MessageRow:
         return row
     await note(hub, asked, message_id)
     found = [entries.decode(event.raw) for event in await hub.queries.events_of_message(message_id)]
-    erased = next((entry for entry in found if entry.type == MESSAGE_ERASED), None)
+    erased = next((entry for entry in found if entry.type == entries.MESSAGE_ERASED), None)
     if erased is not None:
         raise Refused("not-found", f"It was erased at {erased.time}; the hub has only its proofs.")
     if found:

@@ -37,8 +37,11 @@ _STATUS = {
     "read": "its signed receipt says that it was read, at {time}",
     "refused": "its connector refused it at {time}: {reason}",
     "expired": "it expired before it was fetched",
-    "erased": "it was erased before it was fetched",
+    "erased": "it was erased before a receipt came",
 }
+
+
+_RECEIVED = frozenset({"received", "read"})
 
 
 def why(
@@ -54,10 +57,13 @@ def why(
     """
     if not events:
         raise Refused("not-found", "The log has no message with this id.")
-    private = _accepted(events)
-    if private is None:
+    accepted = next((e for e in events if _type(e) == entries.MESSAGE_ACCEPTED), None)
+    if accepted is None:
         return _never_accepted(member, events)
     copy = next((row for row in deliveries if row.recipient == member), None)
+    if accepted.private is None:
+        return _erased(member, copy, events)
+    private = jsontext.decode(accepted.private, AcceptedPrivate)
     if copy is not None:
         return _delivered(member, copy, private)
     reason = private.left_out.get(member)
@@ -72,13 +78,23 @@ def why(
     return Why(member, False, "not in the audience", None, None, None, sentence)
 
 
-def _accepted(events: Sequence[Event]) -> AcceptedPrivate | None:
-    for event in events:
-        if entries.decode(event.raw).type == entries.MESSAGE_ACCEPTED:
-            if event.private is None:
-                raise Refused("not-found", "The record of its recipients was erased.")
-            return jsontext.decode(event.private, AcceptedPrivate)
-    return None
+def _type(event: Event) -> str:
+    return entries.decode(event.raw).type
+
+
+def _erased(member: str, copy: DeliveryRow | None, events: Sequence[Event]) -> Why:
+    """What is left to say: the positions stay, the rules that led to them went with the message."""
+    decision = next((e for e in events if _type(e) == entries.MESSAGE_ERASED), None)
+    if decision is None:
+        raise Refused("not-found", "Its record is gone, and no entry says that it was erased.")
+    rule = f"erased by entry {decision.index}"
+    gone = f"the reasons went with the message, which entry {decision.index} erased"
+    if copy is None:
+        sentence = f"{member} did not receive it; {gone}."
+        return Why(member, False, rule, None, None, None, sentence)
+    sentence = f"{member} is a recipient, at position {copy.position}; {_status(copy)}; {gone}."
+    received = copy.state in _RECEIVED
+    return Why(member, received, rule, copy.position, copy.state, copy.receipt_time, sentence)
 
 
 def _never_accepted(member: str, events: Sequence[Event]) -> Why:
@@ -91,7 +107,12 @@ def _never_accepted(member: str, events: Sequence[Event]) -> Why:
 def _delivered(member: str, copy: DeliveryRow, private: AcceptedPrivate) -> Why:
     rule = private.recipients[member].reason
     by = "it was named" if rule == NAMED else f"it is in {rule.removeprefix('group:')}"
-    status = _STATUS[copy.state].format(time=copy.receipt_time, reason=copy.reason)
-    sentence = f"{member} is a recipient because {by}, at position {copy.position}; {status}."
-    received = copy.state in {"received", "read"}
+    sentence = (
+        f"{member} is a recipient because {by}, at position {copy.position}; {_status(copy)}."
+    )
+    received = copy.state in _RECEIVED
     return Why(member, received, rule, copy.position, copy.state, copy.receipt_time, sentence)
+
+
+def _status(copy: DeliveryRow) -> str:
+    return _STATUS[copy.state].format(time=copy.receipt_time, reason=copy.reason)

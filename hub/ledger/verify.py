@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from hub.intake.offload import Offload
-from hub.ledger.queries import LogRow, Queries
+from hub.ledger.queries import EventFilter, LogRow, Queries
 from schemas import checkpoint, merkle
 from schemas import entry as entries
 from schemas.checkpoint import Checkpoint
+from schemas.entry import Entry
 from schemas.note import NoteError, Vkey
 
 # The kinds of mismatch.
@@ -50,6 +51,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``first_bad`` is the first entry that a problem is about, and ``kind`` what is wrong with it:
     ``checkpoint``, ``missing``, ``entry``, ``tile``, ``root``, ``column`` or ``private``.
+    ``erased`` counts the private parts that are gone by recorded decisions.
     """
 
     size: int
@@ -59,13 +61,15 @@ class Verdict(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     first_bad: int | None = None
     kind: str | None = None
+    erased: int = 0
 
 
 async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
     """Hash the stored entries again and compare with all that is derived from them.
 
     That is the tiles, the last checkpoint, the columns that searches use, and the private parts
-    that were not erased.
+    that were not erased. One that is gone is a problem unless an entry says that its message was
+    erased, and one that is there although an entry says so is a problem, too.
     """
     check = Check(queries, offload, vkey)
     while await check.step():
@@ -90,6 +94,7 @@ class Check:
         self._head = Checkpoint(vkey.name, 0, merkle.EMPTY_ROOT)
         self._size = 0
         self._edge: merkle.Tiles = {}
+        self._parts = _Parts()
         self._problems: list[Problem] = []
         self._entries_hold = False
         self._over = False
@@ -104,6 +109,8 @@ class Check:
             await self._read_head()
         if self._size < self._head.size and not self._over:
             await self._read_entries(min(self._size + _STEP, self._head.size))
+        if self._size == self._head.size and not self._over:
+            self._found(*await self._parts.undecided(self._queries))
         return self._size < self._head.size and not self._over
 
     def verdict(self) -> Verdict:
@@ -121,6 +128,7 @@ class Check:
             tuple(problem.sentence for problem in found),
             None if first is None else first.index,
             next((problem.kind for problem in (first, *found) if problem is not None), None),
+            self._parts.erased,
         )
 
     def _judged(self, problem: Problem) -> Problem:
@@ -164,7 +172,7 @@ class Check:
         hashing = partial(_hashed, start, self._edge, rows)
         changed = await self._offload.run(hashing)
         stored = await self._queries.tiles(frozenset(changed))
-        read = await self._offload.run(lambda: [*_compare_rows(rows, private)])
+        read = await self._offload.run(lambda: [*_compare_rows(rows, private, self._parts)])
         self._found(*_compare_tiles(self._edge, changed, stored), *read)
         known = {**self._edge, **changed}
         self._edge = {tile: known[tile] for tile in merkle.edge_tiles(end)}
@@ -216,7 +224,7 @@ def _compare_tiles(
 
 
 def _compare_rows(
-    rows: Sequence[LogRow], private: Mapping[int, tuple[bytes, bytes]]
+    rows: Sequence[LogRow], private: Mapping[int, tuple[bytes, bytes]], parts: "_Parts"
 ) -> Iterator[Problem]:
     for row in rows:
         index = row.index
@@ -236,6 +244,63 @@ def _compare_rows(
                 index,
                 f"The columns of entry {index} say otherwise than the entry: a search is misled.",
             )
-        if index in private and entries.digest(b"".join(private[index])) != entry.private:
+        yield from parts.compare(index, entry, private.get(index))
+
+
+class _Parts:
+    """The private parts against what the entries commit to, and against what they say is gone."""
+
+    def __init__(self) -> None:
+        self.erased = 0
+        self._gone: dict[str, int] = {}
+        self._foreseen: set[str] = set()
+
+    def compare(
+        self, index: int, entry: Entry, part: tuple[bytes, bytes] | None
+    ) -> Iterator[Problem]:
+        """The problems of one entry; the entries come in the order of the log."""
+        if part is None:
+            yield from self._missing(index, entry)
+        elif entries.digest(b"".join(part)) != entry.private:
             sentence = f"The private part of entry {index} is not the one recorded."
             yield Problem(PRIVATE, index, sentence)
+        if entry.type == entries.MESSAGE_ERASED:
+            yield from self._decided(index, entry)
+
+    def _missing(self, index: int, entry: Entry) -> Iterator[Problem]:
+        if entry.private is None:
+            return
+        if entry.type == entries.MESSAGE_ACCEPTED and entry.subject is not None:
+            self._gone[entry.subject] = index
+        else:
+            sentence = f"The private part of entry {index} is missing; only messages are erased."
+            yield Problem(PRIVATE, index, sentence)
+
+    def _decided(self, index: int, entry: Entry) -> Iterator[Problem]:
+        """An erasure comes after the acceptance whose private part it took, in one commit."""
+        message_id = entry.subject or ""
+        if message_id in self._foreseen:
+            self._foreseen.remove(message_id)
+        elif self._gone.pop(message_id, None) is not None:
+            self.erased += 1
+        else:
+            sentence = f"Entry {index} erased {message_id}, but its private part is still there."
+            yield Problem(PRIVATE, index, sentence)
+
+    async def undecided(self, queries: Queries) -> list[Problem]:
+        """The problems of what is gone without a decision; one may have come since we read."""
+        problems = []
+        for message_id, index in [*self._gone.items()]:
+            wanted = EventFilter(type=entries.MESSAGE_ERASED, subject=message_id, limit=1)
+            found = await queries.events(wanted)
+            del self._gone[message_id]
+            if found:
+                self.erased += 1
+                self._foreseen.add(message_id)
+            else:
+                sentence = (
+                    f"The private part of entry {index} is missing, and no entry says that "
+                    f"message {message_id} was erased."
+                )
+                problems.append(Problem(PRIVATE, index, sentence))
+        return problems

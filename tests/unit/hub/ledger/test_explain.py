@@ -68,7 +68,7 @@ class TestARecipient:
             ("read", True, "says that it was read"),
             ("refused", False, "refused it at 2026-07-01T09:05:00.000Z: the disk is full"),
             ("expired", False, "expired before it was fetched"),
-            ("erased", False, "erased before it was fetched"),
+            ("erased", False, "erased before a receipt came"),
         ],
     )
     def test_whose_copy_went_another_way(self, state, received, words):
@@ -111,7 +111,24 @@ def test_a_message_that_the_log_does_not_know_is_not_found():
     assert caught.value.code == "not-found"
 
 
-def test_a_message_whose_record_was_erased_is_not_found():
+class TestOfAnErasedMessage:
+    EVENTS = (Event(9, accepted().raw, None), event(entries.MESSAGE_ERASED, private=b"{}"))
+
+    def test_a_recipient_is_told_what_became_of_its_copy(self):
+        found = why("tj", self.EVENTS)
+        assert (found.received, found.position, found.status) == (True, 2, "received")
+        assert found.rule == "erased by entry 9"
+        assert found.sentence.startswith("tj is a recipient, at position 2; its signed receipt")
+        assert "which entry 9 erased" in found.sentence
+
+    def test_whoever_received_nothing_is_told_so(self):
+        found = why("uz", self.EVENTS)
+        assert (found.received, found.position) == (False, None)
+        assert found.sentence.startswith("uz did not receive it; the reasons went")
+
+
+def test_a_record_that_is_gone_without_a_decision_is_not_found():
     with pytest.raises(Refused) as caught:
         why("kg", [Event(9, accepted().raw, None)])
     assert caught.value.code == "not-found"
+    assert "no entry says" in caught.value.detail

@@ -33,18 +33,23 @@ class Stored:
         self.rows_of_tiles: dict[merkle.Tile, bytes] = {}
         self.secrets: dict[int, tuple[bytes | None, bytes | None]] = {}
         self.note: bytes | None = None
+        self.later: set[str] = set()
         tree = Tree()
         while tree.size < size:
             count = min(batch, size - tree.size)
             made = [self.entry(index) for index in range(tree.size, tree.size + count)]
             appended = sequence.append(tree, made, [each.raw for each in made], KEY)
-            tree, self.note = appended.tree, appended.checkpoint
-            self.rows_of_tiles |= appended.tiles
-            self.columns |= {each.index: row(each) for each in made}
-            self.secrets |= {each.index: (each.salt, each.private) for each in made}
+            tree = appended.tree
+            self.take(appended)
 
-    def entry(self, index, kind=entries.HUB_STARTED):
-        draft = Draft(kind, "hub", str(index), private=b"private")
+    def take(self, appended):
+        self.note = appended.checkpoint
+        self.rows_of_tiles |= appended.tiles
+        self.columns |= {each.index: row(each) for each in appended.entries}
+        self.secrets |= {each.index: (each.salt, each.private) for each in appended.entries}
+
+    def entry(self, index, kind=entries.HUB_STARTED, subject=None):
+        draft = Draft(kind, "hub", subject or str(index), private=b"private")
         return sequence.write(draft, index, builders.time(), builders.salt())
 
     async def checkpoint(self):
@@ -58,6 +63,9 @@ class Stored:
 
     async def private(self, start, end):
         return {i: secret for i, secret in self.secrets.items() if start <= i < end}
+
+    async def events(self, wanted):
+        return [wanted] if wanted.subject in self.later else []
 
 
 def check_of(stored, offload):
@@ -233,10 +241,47 @@ def offload():
     made.close()
 
 
-def test_an_erased_private_part_is_not_missed():
-    stored = Stored(3)
-    del stored.secrets[1]
-    assert checked(stored).ok
+class TestAPrivatePartThatIsGone:
+    def stored(self, *kinds):
+        """A log of these entries, all about one message, and a size before the last of them."""
+        made = Stored(0)
+        rows = [made.entry(index, kind, "it") for index, kind in enumerate(kinds)]
+        made.take(sequence.append(Tree(), rows, [each.raw for each in rows], KEY))
+        return made
+
+    def test_is_counted_where_a_later_entry_says_that_the_message_was_erased(self):
+        stored = self.stored(entries.MESSAGE_ACCEPTED, entries.HUB_STARTED, entries.MESSAGE_ERASED)
+        del stored.secrets[0]
+        verdict = checked(stored)
+        assert (verdict.ok, verdict.erased) == (True, 1)
+
+    def test_is_missed_where_no_entry_says_so(self):
+        stored = self.stored(entries.MESSAGE_ACCEPTED)
+        del stored.secrets[0]
+        verdict = checked(stored)
+        assert (verdict.ok, verdict.erased) == (False, 0)
+        assert verdict.problems == (
+            "The private part of entry 0 is missing, and no entry says that message it was erased.",
+        )
+
+    def test_is_no_problem_where_it_was_erased_while_we_looked(self):
+        stored = self.stored(entries.MESSAGE_ACCEPTED)
+        del stored.secrets[0]
+        stored.later = {"it"}
+        verdict = checked(stored)
+        assert (verdict.ok, verdict.erased) == (True, 1)
+
+    def test_is_missed_where_it_was_of_anything_but_a_message(self):
+        stored = self.stored(entries.RECEIPTS_RECORDED, entries.MESSAGE_ERASED)
+        del stored.secrets[0]
+        problems = checked(stored).problems
+        assert problems[0] == "The private part of entry 0 is missing; only messages are erased."
+
+    def test_has_to_be_gone_once_the_message_is_erased(self):
+        stored = self.stored(entries.MESSAGE_ACCEPTED, entries.MESSAGE_ERASED)
+        assert checked(stored).problems == (
+            "Entry 1 erased it, but its private part is still there.",
+        )
 
 
 def test_a_checkpoint_by_another_key_does_not_hold():
