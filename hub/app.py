@@ -32,11 +32,12 @@ from hub.doors.strangers import Strangers
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
 from hub.intake.batch import Committed, Outcome, State
+from hub.intake.erasure import Erase
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
 from hub.intake.submission import CountedRefusals
-from hub.ledger import witnesses
+from hub.ledger import retention, witnesses
 from hub.ledger.patrol import Patrol
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import Draft, LogKey
@@ -46,6 +47,7 @@ from hub.metrics import Metrics
 from hub.settings import Settings, StartError
 from hub.store import copies, database, journal
 from hub.store.database import Database, open_database
+from hub.store.erasures import Erasures
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
@@ -61,6 +63,10 @@ UPKEEP_SECONDS = 20.0
 IDLE_SECONDS = 75.0
 """For the whole head of a request to arrive, counted from the connection or the last answer; longer
 than a proxy before us keeps a connection that it does not use (nginx: 60 s)."""
+ERASE_BATCH = 100
+"""Messages that one round of the upkeep erases, so that nobody's message waits for long."""
+
+_RESTORED = "It had been erased before a backup was restored."
 
 FOLLOW_SECONDS = 1.0
 """How long those who wait at one hub may wait longer for what another one accepted."""
@@ -86,10 +92,13 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     try:
         listeners: list[Callable[[Committed], None]] = []
         service = await _assemble(settings, key, database, offload, listeners)
+        erasures = Erasures(database, settings.erasures)
+        if back := await erasures.apply():
+            log.warning("erasures.applied", messages=back)
         tasks = [asyncio.create_task(service.recorder.run())]
         try:
             await _record_start(service)
-            tasks.append(asyncio.create_task(_upkeep(service, database)))
+            tasks.append(asyncio.create_task(_upkeep(service, database, erasures)))
             tasks.append(asyncio.create_task(service.patrol.run()))
             tasks += _join_broker(service, listeners)
             if database.shared:
@@ -244,7 +253,7 @@ def _hub_event(service: Service, kind: str) -> membership.Change:
     return membership.append(Draft(kind, entries.HUB, service.instance, public))
 
 
-async def _upkeep(service: Service, database: Database) -> None:
+async def _upkeep(service: Service, database: Database, erasures: Erasures) -> None:
     """What comes round: expired messages, counted refusals, used tokens past their time."""
     warned: set[tuple[str, int]] = set()
     overdue: set[str] = set()
@@ -260,6 +269,7 @@ async def _upkeep(service: Service, database: Database) -> None:
                     announced = True
                 await _changes(service, now)
                 overdue = await _record_overdue(service, now, overdue)
+            await erasures.keep()
             await journal.forget(database, now)
             warned = await _warn_of_ends(service, now, warned)
             await _survey(service)
@@ -273,6 +283,20 @@ async def _changes(service: Service, now: datetime) -> None:
         await service.change(ExpireDeliveries(message_id, codes))
     for code, count in service.meter.overdue(now).items():
         await service.change(CountedRefusals(code, count))
+    await _erase(service, now)
+
+
+async def _erase(service: Service, now: datetime) -> None:
+    """Erase what the rules of retention say, and record what only a restore has erased."""
+    reasons = dict.fromkeys(await service.queries.undecided(ERASE_BATCH), _RESTORED)
+    cutoffs = retention.cutoffs(service.settings.retention, now)
+    for due in await service.queries.due_to_erase(cutoffs, ERASE_BATCH):
+        reasons.setdefault(due.id, f"Retention: {due.rule} days.")
+    if reasons:
+        jobs = [Erase(each, entries.HUB, reason) for each, reason in reasons.items()]
+        # Where another hub was first, there is nothing left to do.
+        await service.recorder.record_all(jobs)
+        log.info("messages.erased", messages=len(jobs))
 
 
 async def _record_overdue(service: Service, now: datetime, known: set[str]) -> set[str]:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
+from hub.ledger import retention
 from schemas.note import Vkey, ed25519_vkey
 from schemas.policy import Policy, PolicyError
 from schemas.policy import parse as parse_policy
@@ -89,7 +90,10 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings. ``name`` is the host name; ``<name>/log`` is the log's origin for ever."""
+    """All settings. ``name`` is the host name; ``<name>/log`` is the log's origin for ever.
+
+    ``retention`` says after how many days messages are erased: see ``hub.ledger.retention``.
+    """
 
     name: Annotated[str, Meta(pattern=_NAME_PATTERN)]
     http: Http = Http()
@@ -98,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: Broker = Broker()
     authority: AuthorityFiles = AuthorityFiles()
     quota: Quota = Quota()
+    retention: dict[str, Count] = {}
     folder: str = ""
 
     @property
@@ -124,6 +129,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def damaged(self) -> Path:
         """Says why the stored log is not the one that was signed, until it is found whole again."""
         return Path(self.folder) / "damaged"
+
+    @property
+    def erasures(self) -> Path:
+        """The list of what was erased, which outlives every backup of the database."""
+        return Path(self.folder) / "erasures"
 
     @property
     def restored(self) -> Path:
@@ -161,9 +171,11 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     _override(values, os.environ if environment is None else environment)
     values["folder"] = str(path.resolve().parent)
     try:
-        return msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
+        made = msgspec.convert(values, Settings, strict=False)
+        retention.check(made.retention)
+    except ValueError as error:  # msgspec's are ValueErrors, too
         raise StartError(f"The settings in {path} are not right: {error}.") from None
+    return made
 
 
 def _override(values: dict[str, object], environment: Mapping[str, str]) -> None:
@@ -292,4 +304,8 @@ key = "log.pem"
 [quota]
 messages_per_hour = 2000
 refusals_per_minute = 30
+
+# [retention]                 # days until a message is erased; without a rule it is kept
+# "TLP:AMBER" = 1825
+# "activity_bulletin.v1 TLP:CLEAR" = 3650
 """

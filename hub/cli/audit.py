@@ -55,6 +55,7 @@ class OwnCheck(msgspec.Struct, frozen=True):
 
     ok: bool
     problems: list[str] = []
+    erased: int = 0
 
 
 @click.group()
@@ -210,10 +211,12 @@ async def verify(hub: "Hub", vkey: str | None) -> None:
             found = await log_client.verify(hub.fetch, key, advance)
     except log_client.LogError as error:
         problems.append(str(error))
-    _report(hub, answer, found, problems)
+    _report(hub, answer, found, problems, own.erased)
 
 
-def _report(hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str]) -> None:
+def _report(
+    hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str], erased: int
+) -> None:
     if hub.as_json:
         head: Json = None
         if found is not None:
@@ -222,6 +225,8 @@ def _report(hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str]
     elif found is not None:
         say(f"The log {found.origin} has {found.size} entries; every one was hashed again here.")
         say(f"They lead to the signed root {b64(found.root)}.")
+        if erased:
+            say(f"{erased} private parts were erased by recorded decisions.")
     if problems:
         raise NotSo(" ".join(problems))
 

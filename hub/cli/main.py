@@ -14,6 +14,7 @@ from hub.cli.evidence import evidence, verify
 from hub.cli.export import export
 from hub.cli.key import key
 from hub.cli.member import member
+from hub.cli.message import message
 from hub.cli.rabbitmq import rabbitmq
 from hub.cli.serve import init, serve
 from hub.cli.token import token
@@ -72,7 +73,7 @@ def main(**_: object) -> None:
 for command in (body, export):
     audit.add_command(command)
 for command in (
-    *(init, serve, member, key, token, audit, evidence, verify, ca, rabbitmq),
+    *(init, serve, member, key, token, message, audit, evidence, verify, ca, rabbitmq),
     *(backup, restore, doctor),
 ):
     main.add_command(command)

@@ -52,6 +52,8 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/log/{tile:tile/.+}"): _LOG,
         ("POST", "/v1/messages"): _SENDERS,
         ("GET", "/v1/messages/{id}"): _PARTICIPANTS,
+        ("POST", "/v1/messages/{id}/erase"): _OPERATORS,
+        ("GET", "/v1/retention"): _AUDIT,
         ("GET", "/v1/inbox"): _PARTICIPANTS,
         ("POST", "/v1/receipts"): _PARTICIPANTS,
         ("GET", "/v1/receipts"): _SENDERS,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.doors.operators import Scope
-from hub.ledger.queries import AccessToken, DeliveryRow
+from hub.ledger.queries import AccessToken, DeliveryRow, Due
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.directory import Code, Role, State
 from schemas.encoding import HASH_PATTERN, TIME_PATTERN
@@ -68,6 +68,24 @@ class Inbox(msgspec.Struct, frozen=True):
 
     deliveries: list[InboxItem]
     last: Index
+
+
+class Erased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message is erased; ``index`` is the entry that says so.
+
+    ``received`` have signed that they have a copy, ``waiting`` have not and may have one.
+    """
+
+    index: Index
+    received: list[Code]
+    waiting: list[Code]
+
+
+class Retained(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rules of retention in days, and the messages that are due; at most 500."""
+
+    rules: dict[str, int]
+    due: list[Due]
 
 
 class SentReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

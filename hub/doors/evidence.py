@@ -41,7 +41,7 @@ async def _reader(hub: Service, asked: Asked, message_id: str, reason: str) -> R
     if not asked.principal.roles & {Role.OPERATOR, Role.AUDITOR}:
         return Reader(asked.principal.name, body=True)
     row = await hub.queries.message(message_id)
-    envelope = b"" if row is None else row.envelope
+    envelope = (row and row.envelope) or b""
     refused = readings.refusal(hub, asked, envelope, reason)
     if not envelope or (refused is not None and refused.code in _PROOFS_ONLY):
         await audit.note(hub, asked, message_id)

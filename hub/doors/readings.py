@@ -12,7 +12,6 @@ from hub.doors.service import Asked, Service, answer
 from hub.doors.service import body as sent
 from hub.intake import membership
 from hub.ledger import reading
-from hub.ledger.queries import MessageRow
 from hub.ledger.reading import Said
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
@@ -37,23 +36,24 @@ async def body(hub: Service, asked: Asked) -> web.Response:
     entry of the log before anything is shown, and so is every attempt that was refused.
     """
     wanted = await sent(asked, Reading)
-    row = await stored(hub, asked, message_id(asked))
-    index = await record(hub, asked, row.id, row.envelope, wanted.reason)
-    payload = signature.parse(row.envelope, signature.MESSAGE_TYPE).payload
-    shown = answer(MessageBody(row.id, index, jsontext.decode(payload, dict)))
+    about = message_id(asked)
+    envelope = await stored(hub, asked, about)
+    index = await record(hub, asked, about, envelope, wanted.reason)
+    payload = signature.parse(envelope, signature.MESSAGE_TYPE).payload
+    shown = answer(MessageBody(about, index, jsontext.decode(payload, dict)))
     shown.headers.update(_NO_STORE)
     return shown
 
 
-async def stored(hub: Service, asked: Asked, message_id: str) -> MessageRow:
-    """A message whose envelope the hub has.
+async def stored(hub: Service, asked: Asked, message_id: str) -> bytes:
+    """The envelope of a message.
 
     Raises:
         Refused: ``not-found``: it never was accepted, or was erased.
     """
     row = await hub.queries.message(message_id)
-    if row is not None and row.envelope:
-        return row
+    if row is not None and row.envelope is not None:
+        return row.envelope
     await note(hub, asked, message_id)
     found = [entries.decode(event.raw) for event in await hub.queries.events_of_message(message_id)]
     erased = next((entry for entry in found if entry.type == entries.MESSAGE_ERASED), None)

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from hub.intake.batch import JoinRequest, State
+from hub.ledger.retention import Cutoff
 from schemas import merkle
 from schemas.acceptance import Acceptance
 
@@ -111,11 +112,14 @@ class CertificateRow(msgspec.Struct, frozen=True):
     pem: str
 
 
-class Erasure(msgspec.Struct, frozen=True):
-    """A message that was erased, and when that was decided."""
+class Due(msgspec.Struct, frozen=True):
+    """A message that a rule of retention says is to be erased."""
 
     id: str
-    time: str
+    kind: str
+    marking: str
+    accepted: str
+    rule: str
 
 
 class News(msgspec.Struct, frozen=True):
@@ -226,8 +230,8 @@ class Queries(Protocol):
         """Messages whose time is over, with the recipients that do not have them."""
         ...
 
-    async def erasures(self, after: int) -> Sequence[tuple[int, Erasure]]:
-        """The messages that entries after this one erased, each with its entry."""
+    async def due_to_erase(self, cutoffs: Sequence[Cutoff], limit: int) -> Sequence[Due]:
+        """Messages that are due, the oldest of each kind and marking first."""
         ...
 
     async def undecided(self, limit: int) -> Sequence[str]:

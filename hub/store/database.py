@@ -30,6 +30,13 @@ class Database(Protocol):
         """Do something in a reading transaction: every statement in it sees the same state."""
         ...
 
+    async def scrub(self) -> bool:
+        """Let what was deleted leave the files, as far as that goes; whether it is done.
+
+        docs/erasure.md says what remains outside of them, and for how long.
+        """
+        ...
+
     async def close(self) -> None:
         """Wait for what is running and close all connections."""
         ...

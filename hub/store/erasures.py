@@ -11,22 +11,19 @@ it: the line is there, and is not written again.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import Connection, delete, select, update
 
-from hub.ledger.queries import Erasure
 from hub.settings import StartError
 from hub.store import facts, tables
-from schemas.encoding import TIME_PATTERN, UUID7_PATTERN
+from hub.store.database import Database
 
 _message = tables.messages
 
-FILE = "erasures"
-"""Name of the list, in the folder of the settings."""
-
-_LINE = re.compile(f"({UUID7_PATTERN.strip('^$')}) ({TIME_PATTERN.strip('^$')})")
+_LINE = re.compile(r"(?P<id>[0-9a-f-]{36}) (?P<time>[0-9TZ:.-]{24})")
 
 
 def take_content(connection: Connection, ids: Sequence[str]) -> None:
@@ -64,12 +61,19 @@ def reapply(connection: Connection, ids: Sequence[str]) -> int:
 
 def undecided(connection: Connection, limit: int) -> Sequence[str]:
     """Messages without content of which no decision is recorded."""
-    query = select(_message.c.id).where(_message.c.erased.is_(None), _message.c.envelope == b"")
-    return connection.execute(query.limit(limit)).scalars().all()
+    query = select(_message.c.id).where(tables.is_undecided).limit(limit)
+    return connection.execute(query).scalars().all()
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """A message that was erased, and when that was decided."""
+
+    id: str
+    time: str
 
 
 def since(connection: Connection, index: int) -> Sequence[tuple[int, Erasure]]:
-    """The erasures that the log decided after an entry, with the entry of each."""
+    """The messages that entries after this one erased, each with its entry."""
     entry = tables.log_entries
     query = (
         select(_message.c.id, _message.c.erased, entry.c.time)
@@ -78,6 +82,39 @@ def since(connection: Connection, index: int) -> Sequence[tuple[int, Erasure]]:
         .order_by(_message.c.erased)
     )
     return [(row.erased, Erasure(row.id, row.time)) for row in connection.execute(query)]
+
+
+class Erasures:
+    """The list, kept up to date with the database, and the database's files clean of it."""
+
+    def __init__(self, database: Database, path: Path) -> None:
+        """Keep the list in this file."""
+        self._database = database
+        self._path = path
+        self._upto = -1
+
+    async def apply(self) -> int:
+        """Take out of the database what the list has; gives how many messages had to be.
+
+        Raises:
+            StartError: the list cannot be read.
+        """
+        ids = [one.id for one in read(self._path)]
+        return await self._database.write(lambda connection: reapply(connection, ids))
+
+    async def keep(self) -> None:
+        """List what was erased since, and let nothing of it stay in the database's files.
+
+        A crash at any point: the first round after it looks at everything again.
+        """
+        upto = self._upto
+        new = await self._database.read(lambda connection: since(connection, upto))
+        if not new:
+            return
+        listed = {one.id for one in read(self._path)}
+        add(self._path, [one for _, one in new if one.id not in listed])
+        if await self._database.scrub():
+            self._upto = new[-1][0]
 
 
 def read(path: Path) -> Sequence[Erasure]:
@@ -96,16 +133,17 @@ def read(path: Path) -> Sequence[Erasure]:
     for number, line in enumerate(text.splitlines(), 1):
         matched = _LINE.fullmatch(line)
         if matched is None:
-            raise StartError(f"Line {number} of {path} is no erasure; bring the file back.")
-        found.append(Erasure(matched[1], matched[2]))
+            raise StartError(f"Line {number} of {path} is no erasure; correct or remove it.")
+        found.append(Erasure(matched["id"], matched["time"]))
     return found
 
 
-def add(path: Path, erasures: Iterable[Erasure]) -> None:
+def add(path: Path, erasures: Sequence[Erasure]) -> None:
     """Write erasures at the end of the list, durably."""
-    lines = "".join(f"{one.id} {one.time}\n" for one in erasures)
+    if not erasures:
+        return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(lines)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write("".join(f"{one.id} {one.time}\n" for one in erasures).encode("ascii"))
         file.flush()
         os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from hub.ledger.queries import (
     AccessToken,
     CertificateRow,
     DeliveryRow,
-    Erasure,
+    Due,
     Event,
     EventFilter,
     Flow,
@@ -22,6 +22,7 @@ from hub.ledger.queries import (
     News,
     Session,
 )
+from hub.ledger.retention import Cutoff
 from hub.ledger.sequence import Sequenced
 from hub.store import erasures, facts, journal, tables
 from hub.store.database import Database
@@ -301,9 +302,17 @@ class Queries:
             due[row.message_id] = (*due.get(row.message_id, ()), row.recipient)
         return due
 
-    async def erasures(self, after: int) -> Sequence[tuple[int, Erasure]]:
-        """The messages that entries after this one erased, each with its entry."""
-        return await self._database.read(lambda connection: erasures.since(connection, after))
+    async def due_to_erase(self, cutoffs: Sequence[Cutoff], limit: int) -> Sequence[Due]:
+        """Messages that are due, the oldest of each kind and marking first."""
+
+        def work(connection: Connection) -> list[Due]:
+            found: list[Due] = []
+            for cutoff in cutoffs:
+                rows = connection.execute(_due(cutoff, limit - len(found)))
+                found += (Due(r.id, r.kind, r.marking, r.accepted, cutoff.rule) for r in rows)
+            return found
+
+        return await self._database.read(work)
 
     async def undecided(self, limit: int) -> Sequence[str]:
         """Messages whose content is gone though no entry says so, as after a restore."""
@@ -359,6 +368,20 @@ class Queries:
             .group_by(_entry.c.type)
         )
         return {row.type: row.entries for row in await self._all(query)}
+
+
+def _due(cutoff: Cutoff, limit: int) -> Select[Any]:
+    return (
+        select(_message.c.id, _message.c.kind, _message.c.marking, _message.c.accepted)
+        .where(
+            _message.c.kind == cutoff.kind,
+            _message.c.marking == cutoff.marking,
+            _message.c.accepted < cutoff.before,
+            _message.c.erased.is_(None),
+        )
+        .order_by(_message.c.accepted)
+        .limit(limit)
+    )
 
 
 def _tombstone(row: Row[Any], now: str) -> str | None:

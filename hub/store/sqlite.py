@@ -28,6 +28,9 @@ APPLICATION_ID = 0x4E485249
 
 _READERS = 4
 
+_PATIENCE = 10_000
+"""Milliseconds."""
+
 _UNUSABLE = "The database {path} cannot be used ({reason}); restore a backup or name another file."
 
 T = TypeVar("T")
@@ -60,6 +63,15 @@ class SqliteDatabase:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._read_threads, _transact, self._reader, work)
 
+    async def scrub(self) -> bool:
+        """Empty the write-ahead log, which has the pages as they were before.
+
+        In the file itself ``secure_delete`` has overwritten what was deleted. False while a reader
+        still needs the log.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._write_thread, _empty_log, self._writer)
+
     async def close(self) -> None:
         """Wait for what is running, close all connections and give the lock back."""
         await asyncio.to_thread(self._write_thread.shutdown)
@@ -72,6 +84,18 @@ class SqliteDatabase:
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
     with engine.begin() as connection:
         return work(connection)
+
+
+def _empty_log(writer: Engine) -> bool:
+    with contextlib.closing(writer.raw_connection()) as connection:
+        cursor = connection.cursor()
+        try:
+            # Nobody's commit waits for a slow reader: the next round tries again.
+            cursor.execute("PRAGMA busy_timeout=100")
+            (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={_PATIENCE}")
+        return not busy
 
 
 async def open_sqlite(path: Path) -> SqliteDatabase:
@@ -141,7 +165,8 @@ def _pragmas(connection: object, _: ConnectionPoolEntry) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=10000",
+        f"busy_timeout={_PATIENCE}",
+        "secure_delete=ON",
         "journal_size_limit=67108864",
     ):
         cursor.execute(f"PRAGMA {pragma}")

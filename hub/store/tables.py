@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     literal_column,
 )
 
@@ -132,6 +133,15 @@ Index(
     messages.c.accepted,
     sqlite_where=messages.c.erased.is_(None),
     postgresql_where=messages.c.erased.is_(None),
+)
+
+# Literals, as below. What is empty though no entry says so is looked for in every round.
+is_undecided = and_(messages.c.payload_digest == literal_column("''"), messages.c.erased.is_(None))
+Index(
+    "ix_messages_undecided",
+    messages.c.id,
+    sqlite_where=is_undecided,
+    postgresql_where=is_undecided,
 )
 
 deliveries = Table(

@@ -20,9 +20,10 @@ from hub.intake.meter import RefusalMeter
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import Submission
-from hub.ledger import sequence
-from hub.ledger.queries import Erasure, EventFilter, Flow, News, Session
+from hub.ledger import retention, sequence
+from hub.ledger.queries import EventFilter, Flow, News, Session
 from hub.ledger.sequence import Draft, LogKey
+from hub.settings import StartError
 from hub.store import erasures, journal, tables
 from hub.store.database import open_database
 from hub.store.journal import Journal
@@ -906,8 +907,53 @@ class TestTheErasures:
         store.now += timedelta(minutes=1)
         second = (await erase(store, message_id(2))).index
         told = [
-            (first, Erasure(message_id(), builders.time())),
-            (second, Erasure(message_id(2), builders.time(1))),
+            (first, erasures.Erasure(message_id(), builders.time())),
+            (second, erasures.Erasure(message_id(2), builders.time(1))),
         ]
-        assert await store.queries.erasures(-1) == told
-        assert await store.queries.erasures(first) == told[1:]
+        assert await store.database.read(lambda c: erasures.since(c, -1)) == told
+        assert await store.database.read(lambda c: erasures.since(c, first)) == told[1:]
+
+    async def test_are_listed_once_and_are_gone_from_the_files(self, store, tmp_path):
+        path = tmp_path / "erasures"
+        kept = erasures.Erasures(store.database, path)
+        await kept.keep()
+        assert not path.exists()
+        await store.send(message(), message(id=message_id(2)))
+        await erase(store)
+        await kept.keep()
+        await kept.keep()
+        await erase(store, message_id(2))
+        await erasures.Erasures(store.database, path).keep()  # as after a restart
+        listed = [erasures.Erasure(message_id(number), builders.time()) for number in (1, 2)]
+        assert erasures.read(path) == listed
+        assert await store.database.scrub()
+        assert await erasures.Erasures(store.database, path).apply() == 0
+
+    async def test_are_a_list_of_ids_and_times_and_nothing_else(self, tmp_path):
+        path = tmp_path / "erasures"
+        for wrong in ("nonsense\n", f"{message_id()}\n", f"{message_id()} {builders.time()} kz\n"):
+            path.write_text(wrong)
+            with pytest.raises(StartError, match=r"Line 1 of .*erasures is no erasure"):
+                erasures.read(path)
+        path.write_bytes(b"\xff\n")
+        with pytest.raises(StartError, match="cannot be read"):
+            erasures.read(path)
+
+
+class TestWhatIsDueToBeErased:
+    async def test_is_of_the_kind_and_marking_and_old_enough(self, store):
+        await store.send(message(), message(id=message_id(2), marking="TLP:AMBER"))
+        store.now += timedelta(days=2)
+        later = format_time(store.now)
+        await store.send(message(id=message_id(3), marking="TLP:AMBER", created=later))
+        cutoffs = retention.cutoffs({"TLP:AMBER": 1}, store.now)
+        [due] = await store.queries.due_to_erase(cutoffs, 10)
+        assert (due.id, due.marking, due.accepted, due.rule) == (
+            message_id(2),
+            "TLP:AMBER",
+            builders.time(),
+            "TLP:AMBER = 1",
+        )
+        assert await store.queries.due_to_erase(cutoffs, 0) == []
+        await erase(store, message_id(2))
+        assert await store.queries.due_to_erase(cutoffs, 10) == []

@@ -84,6 +84,7 @@ async def test_every_route_gives_the_answer_that_is_described(hub, clock):
     await look_everything_up(operator, sent)
     await certify(operator, new)
     await new.post("/v1/keys", builders.rotate("uz-nhrc", "uz-nhrc second"))
+    await erase(operator, sent)
     await change_the_directory(operator, hub.participant("kg").private)
     assert seen == {route for route in ROUTES if "quarantine" not in route[1]}  # without a broker
 
@@ -136,6 +137,16 @@ async def certify(operator: client.Account, participant: client.Participant) -> 
     assert (await participant.get("/v1/certificate"))["code"] == "uz-nhrc"
     await operator.post("/v1/certificates/uz-nhrc")
     assert len((await operator.get("/v1/certificates"))["certificates"]) == 1
+
+
+async def erase(operator: client.Account, sent: str) -> None:
+    assert (await operator.get("/v1/retention"))["due"] == []
+    assert (await operator.post(f"/v1/messages/{sent}/erase", reason="short")).code == "schema"
+    erased = await operator.post(f"/v1/messages/{sent}/erase", reason="Asked for by its sender.")
+    assert (erased["received"], erased["waiting"]) == (["kg"], ["tj", "tm", "uz-nhrc"])
+    await operator.get(f"/v1/audit/messages/{sent}")
+    await operator.get(f"/v1/audit/messages/{sent}/why", member="kg")
+    await operator.get(f"/v1/audit/messages/{sent}/evidence")
 
 
 async def change_the_directory(operator: client.Account, lost: Ed25519PrivateKey) -> None:

@@ -6,17 +6,12 @@ from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
-from msgspec.structs import replace
 
 from hub.cli.main import main
-from hub.intake import membership
 from hub.ledger import reading
 from hub.ledger.reading import Body
-from hub.ledger.sequence import Draft
-from hub.store.queries import Queries
 from schemas import entry as entries
 from schemas.encoding import format_time
-from schemas.evidence.bundle import MESSAGE_ERASED
 from schemas.refusal import Refused
 from tests import builders
 
@@ -129,17 +124,9 @@ async def test_what_has_expired_is_not_read_any_more(hub, kz, clock):
     assert b"A visit" not in proofs.body
 
 
-async def test_what_was_erased_is_said_to_be(hub, kz, monkeypatch):
+async def test_what_was_erased_is_said_to_be(hub, kz):
     made = await sent(kz)
-    whole = Queries.message
-
-    async def emptied(self, message_id):
-        row = await whole(self, message_id)
-        return row and replace(row, envelope=b"")
-
-    monkeypatch.setattr(Queries, "message", emptied)
-    erasure = Draft(MESSAGE_ERASED, "account:anna", str(made["id"]))
-    await hub.service.change(membership.append(erasure))
+    await hub.operator.post(f"/v1/messages/{made['id']}/erase", reason=WHY)
     refused = await hub.operator.post(path(made["id"]), reason=WHY)
     assert (refused.status, refused.code) == (404, "not-found")
     assert "erased at" in refused["detail"]

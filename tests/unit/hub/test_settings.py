@@ -74,6 +74,8 @@ class TestTheFile:
             ("name = 'h.org'\n[http]\nport = 'soon'", r"\$\.http\.port"),
             ("name = 'h.org'\n[http]\nport = 65536", r"\$\.http\.port"),
             ("name = 'my hub'", r"\$\.name"),
+            ("name = 'h.org'\n[retention]\n'TLP:AMBR' = 9", "'TLP:AMBR' is neither a kind"),
+            ("name = 'h.org'\n[retention]\n'TLP:AMBER' = 0", r"\$\.retention"),
             ("name = 'h.org'\n[quota]\nmessages_per_hour = 0", r"\$\.quota\.messages_per_hour"),
         ],
     )

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -21,4 +21,12 @@ def upgrade() -> None:
         ["kind", "marking", "accepted"],
         sqlite_where=sa.text("erased IS NULL"),
         postgresql_where=sa.text("erased IS NULL"),
+    )
+    undecided = sa.text("payload_digest = '' AND erased IS NULL")
+    op.create_index(
+        "ix_messages_undecided",
+        "messages",
+        ["id"],
+        sqlite_where=undecided,
+        postgresql_where=undecided,
     )

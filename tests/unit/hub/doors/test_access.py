@@ -44,6 +44,7 @@ AUDITING = {
     "GET /v1/audit/verify",
     "GET /v1/status",
     "GET /v1/quarantine",
+    "GET /v1/retention",
 }
 OPERATING = {
     "POST /v1/members",
@@ -59,6 +60,7 @@ OPERATING = {
     "POST /v1/tokens",
     "POST /v1/tokens/{account}/revoke",
     "POST /v1/audit/messages/{id}/body",
+    "POST /v1/messages/{id}/erase",
     "GET /v1/quarantine/{digest}",
     "POST /v1/quarantine/{digest}/release",
     "POST /v1/quarantine/{digest}/discard",

@@ -1,0 +1,45 @@
+"""Erasing a message by a decision, and what the rules of retention would erase next."""
+
+import msgspec
+from aiohttp import web
+
+from hub.doors.answers import Retained
+from hub.doors.service import Asked, Service, answer, body
+from hub.intake.erasure import Erase, Reason
+from hub.ledger import retention
+
+_PAGE = 500
+
+
+class Erasing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a message is erased; at least 10 characters, and nothing of what it says.
+
+    The reason is kept in the private part of the record.
+    """
+
+    reason: Reason
+
+
+async def erase(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/messages/{id}/erase``: its content goes for good; its proofs stay valid.
+
+    ``received`` have signed that they have it, ``waiting`` may have it: what stands in their
+    inbox queue or is on its way cannot be called back. Their connectors are told by the log.
+    """
+    wanted = await body(asked, Erasing)
+    message_id = asked.request.match_info["id"]
+    outcome = await hub.change(Erase(message_id, asked.principal.name, wanted.reason))
+    return answer(
+        {
+            "index": outcome.index,
+            "received": outcome.value["received"],
+            "waiting": outcome.value["waiting"],
+        }
+    )
+
+
+async def due(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/retention``: the rules, and the first messages that they would erase now."""
+    rules = hub.settings.retention
+    cutoffs = retention.cutoffs(rules, hub.clock())
+    return answer(Retained(rules, list(await hub.queries.due_to_erase(cutoffs, _PAGE))))
