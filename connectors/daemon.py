@@ -93,10 +93,11 @@ class Daemon:
         self._renewal = renewal
         self._owing = asyncio.Event()
         self._began = parts.clock()
-        self._sender = Sender(parts, Outbox(config.outbox))
+        settled = asyncio.Event()
+        self._sender = Sender(parts, Outbox(config.outbox), settled)
         self._receiver = Receiver(parts, _languages(config.code), self._owing, pace.wait)
         self._answers = Answers(parts, keyring.sign)
-        self._receipts = Receipts(parts, pace.wait)
+        self._receipts = Receipts(parts, settled, pace.wait)
         self.witness = Witness(parts, keys.witnesses(config.keys), config.keys)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """Delivery receipts both ways: what we owe to others, and what others say of our messages."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -81,10 +82,14 @@ class Answers:
 
 
 class Receipts:
-    """The worker that takes others' receipts for our messages."""
+    """The worker that takes others' receipts for our messages.
 
-    def __init__(self, parts: Parts, wait: float) -> None:
+    ``settled`` is set whenever a message of ours got its answer.
+    """
+
+    def __init__(self, parts: Parts, settled: asyncio.Event, wait: float) -> None:
         self._parts = parts
+        self._settled = settled
         self._wait = wait
 
     async def step(self) -> bool:
@@ -92,7 +97,7 @@ class Receipts:
 
         Raises:
             LinkError: the hub is away, nothing it gave holds, or a receipt is for a message whose
-                own acceptance has not arrived yet.
+                own acceptance did not arrive in time.
         """
         after = self._parts.store.cursor(_CURSOR, -1)
         page = await self._parts.link.receipts(after, LIMIT, self._wait)
@@ -114,7 +119,30 @@ class Receipts:
             evidence = {"receipt": msgspec.to_builtins(item.acceptance)}
             self._parts.found([Finding("receipt-broken", str(item.position), sentence, evidence)])
             return
+        await self._until_settled(read)
         self._keep(backed, read)
+
+    async def _until_settled(self, read: Receipt) -> None:
+        """Wait for the hub's answers to what a receipt is about.
+
+        Over a broker a recipient's receipt can overtake them: that is no trouble yet.
+        """
+        try:
+            async with asyncio.timeout(self._wait):
+                while self._unsettled(read) is not None:
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            late = self._unsettled(read)
+            raise Later(f"The receipt for {late} waits for its acceptance.") from None
+
+    def _unsettled(self, read: Receipt) -> str | None:
+        """A message of ours in a receipt that has no answer yet."""
+        for message_id, *_ in read.items:
+            sent = self._parts.store.sent(message_id)
+            if sent is not None and sent.state is SentState.PENDING:
+                return message_id
+        return None
 
     def _keep(self, backed: Backed, read: Receipt) -> None:
         """Commit a receipt with all that it says, and the cursor, at once.
@@ -124,10 +152,6 @@ class Receipts:
         store, now, index = self._parts.store, self._parts.now(), backed.opened.index
         if index <= store.cursor(_CURSOR, -1):
             return
-        for message_id, *_ in read.items:
-            sent = store.sent(message_id)
-            if sent is not None and sent.state is SentState.PENDING:
-                raise Later(f"The receipt for {message_id} waits for its acceptance.")
         findings: list[Finding] = []
         with store.transaction():
             for item in read.items:

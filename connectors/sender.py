@@ -11,6 +11,8 @@ The order of what is durable, and what a crash between two steps means:
 5. The file is removed. A crash before it: it is found settled at start, and removed then.
 """
 
+import asyncio
+
 import msgspec
 
 from connectors import monitor, verification
@@ -28,11 +30,15 @@ from schemas.refusal import Refused
 
 
 class Sender:
-    """The worker that empties the outbox, the oldest message first."""
+    """The worker that empties the outbox, the oldest message first.
 
-    def __init__(self, parts: Parts, outbox: Outbox) -> None:
+    ``settled`` is set whenever a message got its answer.
+    """
+
+    def __init__(self, parts: Parts, outbox: Outbox, settled: asyncio.Event) -> None:
         self._parts = parts
         self._outbox = outbox
+        self._settled = settled
 
     async def step(self) -> None:
         """Offer every message that waits.
@@ -54,6 +60,7 @@ class Sender:
         sent = self._parts.store.sent(message_id) or self._admit(message_id)
         if sent is not None and sent.state is SentState.PENDING:
             await self._offer(sent)
+            self._settled.set()
         if sent is not None:
             self._outbox.remove(message_id)
 

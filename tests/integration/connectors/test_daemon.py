@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from connectors import actions, follower
+from connectors.link.http import HttpLink
 from connectors.store import StoreError
 from connectors.tables import InboxState, SentState
 from schemas import entry as entries
@@ -16,7 +18,7 @@ from schemas.encoding import format_time
 from schemas.joint_action import ActionState
 from schemas.signature import JwsEnvelope
 from tests import builders
-from tests.simulator.institution import exchange
+from tests.simulator.institution import FAST, exchange
 from tests.simulator.process import Process
 from tests.simulator.waiting import until
 
@@ -272,6 +274,28 @@ async def test_an_overdue_receipt_is_an_alarm_until_it_comes():
         await stack.enter_async_context(kg.running())
         await kz.settled(sent)
         await until(lambda: "receipt-overdue" not in kz.alarm_kinds(), "the alarm is over")
+
+
+async def test_a_receipt_that_overtakes_the_acceptance_waits_for_it_in_silence(monkeypatch):
+    ask, given = HttpLink.receipts, list[object]()
+
+    async def noted(link, after, limit, wait):
+        page = await ask(link, after, limit, wait)
+        given.extend(page.receipts)
+        return page
+
+    monkeypatch.setattr(HttpLink, "receipts", noted)
+    async with exchange("kz", "kg") as (hub, them), AsyncExitStack() as stack:
+        kz, kg = them.values()
+        hub.lies.break_acceptance = lambda acceptance: replace(acceptance, proof=())
+        await stack.enter_async_context(kz.running(replace(FAST, wait=20)))
+        await stack.enter_async_context(kg.running())
+        sent = kz.send()
+        await until(lambda: given, "kg's receipt is there")
+        assert kz.sent(sent).state is SentState.PENDING
+        hub.lies.break_acceptance = None
+        await kz.settled(sent)
+        assert "receipts" not in {event["work"] for event in kz.log.of("trouble")}
 
 
 async def test_a_hub_that_is_away_for_a_day_is_an_alarm_until_it_is_back():
