@@ -159,6 +159,11 @@ class Config(msgspec.Struct, frozen=True):
         return self.state / "joined.json"
 
     @property
+    def acknowledged(self) -> Path:
+        """The folder of what was noted on alarms."""
+        return self.state / "acknowledged"
+
+    @property
     def encrypted(self) -> bool:
         """Whether nobody on the way to the hub and its broker can read along."""
         urls = [urlsplit(url) for url in (self.hub.url, self.link.amqp) if url]

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from connectors import certificate, joined, keys, metrics, monitor, profile, sdnotify
+from connectors import acknowledged, certificate, joined, keys, metrics, monitor, profile, sdnotify
 from connectors import config as configs
 from connectors.alarms import Finding
 from connectors.certificate import CertificateError, Renewal
@@ -185,7 +185,10 @@ class Daemon:
         if path is not None:
             pending = store.queued_before("~")
             oldest = pending[0].queued if pending else None
-            metrics.write(path, metrics.text(store.status(), oldest, self._parts.clock()))
+            known = acknowledged.read(self._config.acknowledged)
+            now = self._parts.clock()
+            text = metrics.text(store.status(), oldest, store.alarms(), known, now)
+            metrics.write(path, text)
 
     def _look_for_overdue(self) -> None:
         store, now = self._parts.store, self._parts.clock()

@@ -4,13 +4,16 @@ A connector opens no door: the machine's own exporter reads the file. Pure but f
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from connectors.alarms import Severity
-from connectors.tables import Figures, InboxState, SentState
+from connectors import acknowledged
+from connectors.acknowledged import Acknowledgements
+from connectors.alarms import KINDS
+from connectors.tables import Alarm, Figures, InboxState, SentState
 from schemas.encoding import parse_time
 
 GAUGES: Mapping[str, str] = MappingProxyType(
@@ -22,7 +25,7 @@ GAUGES: Mapping[str, str] = MappingProxyType(
         "nhri_connector_inbox_gap": "1 when a position below it is missing",
         "nhri_connector_inbox_messages": "Positions of the inbox by what stands there",
         "nhri_connector_answers_waiting": "Messages whose receipt by us is not recorded yet",
-        "nhri_connector_alarms": "Alarms that are not over by severity",
+        "nhri_connector_alarms": "Alarms that are not over by kind and acknowledgement",
         "nhri_connector_log_entries": "Entries of the hub's log that were followed and verified",
         "nhri_connector_log_behind_entries": "Entries that the hub served and we did not follow",
         "nhri_connector_witness_entries": "Entries of the log that we cosigned as witness",
@@ -35,21 +38,33 @@ GAUGES: Mapping[str, str] = MappingProxyType(
 
 Sample = tuple[str, Mapping[str, str], float]
 
+STATES = ("open", "acknowledged")
+"""Of an alarm that is not over."""
 
-def text(figures: Figures, oldest: str | None, now: datetime) -> str:
+
+def text(
+    figures: Figures,
+    oldest: str | None,
+    alarms: Iterable[Alarm],
+    known: Acknowledgements,
+    now: datetime,
+) -> str:
     """The figures of a store in Prometheus's text format.
 
     Args:
         figures: of ``Reader.status``.
         oldest: when the oldest message of ours without an answer was queued.
+        alarms: those that are not over.
+        known: what was acknowledged.
         now: the time on this machine.
     """
     lines: list[str] = []
-    for name, labels, value in _samples(figures, oldest, now):
+    samples = (*_samples(figures, oldest, now), *_alarms(alarms, known))
+    for name, labels, value in samples:
         if f"# TYPE {name} gauge" not in lines:
             lines += [f"# HELP {name} {GAUGES[name]}", f"# TYPE {name} gauge"]
         all_labels = {"member": figures.identity.code, **labels}
-        # Codes, states and severities: nothing in them has to be escaped.
+        # Codes, kinds, states and severities: nothing in them has to be escaped.
         inner = ",".join(f'{label}="{text}"' for label, text in all_labels.items())
         lines.append(f"{name}{{{inner}}} {value:.15g}")
     return "\n".join(lines) + "\n"
@@ -66,8 +81,6 @@ def _samples(figures: Figures, oldest: str | None, now: datetime) -> Iterator[Sa
     for place in InboxState:
         yield "nhri_connector_inbox_messages", {"state": place}, figures.inbox.get(place, 0)
     yield "nhri_connector_answers_waiting", {}, figures.unanswered
-    for severity in Severity:
-        yield "nhri_connector_alarms", {"severity": severity}, figures.alarms.get(severity, 0)
     if (followed := figures.followed) is not None:
         yield "nhri_connector_log_entries", {}, followed.size
         yield "nhri_connector_log_behind_entries", {}, max(0, followed.served - followed.size)
@@ -77,6 +90,17 @@ def _samples(figures: Figures, oldest: str | None, now: datetime) -> Iterator[Sa
         seen = parse_time(followed.seen).timestamp()
         yield "nhri_connector_hub_seen_timestamp_seconds", {}, seen
     yield "nhri_connector_written_timestamp_seconds", {}, now.timestamp()
+
+
+def _alarms(alarms: Iterable[Alarm], known: Acknowledgements) -> Iterator[Sample]:
+    """Every kind in every state, also with none: an alert that looks for one finds it at 0."""
+    counts = Counter(
+        (alarm.kind, STATES[acknowledged.of(alarm, known) is not None]) for alarm in alarms
+    )
+    for kind, row in KINDS.items():
+        for state in STATES:
+            labels = {"kind": kind, "severity": row.severity, "state": state}
+            yield "nhri_connector_alarms", labels, counts[kind, state]
 
 
 def write(path: Path, content: str) -> None:

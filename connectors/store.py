@@ -10,7 +10,6 @@ whole (WAL, ``synchronous=FULL``) or not there at all.
 import fcntl
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -308,7 +307,6 @@ class Reader:
             last_position=self.last_position(),
             first_gap=self.first_gap(),
             unanswered=self._number(unanswered),
-            alarms=Counter(alarm.severity for alarm in self.alarms()),
         )
 
     def _select(self, sql: str, *values: Value) -> Iterator[tuple[Value, ...]]:

@@ -333,7 +333,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """The store in figures. ``alarms`` counts those that are not over, by severity."""
+    """The store in figures."""
 
     identity: Identity
     followed: Followed | None
@@ -344,4 +344,3 @@ class Figures(msgspec.Struct, frozen=True):
     last_position: int
     first_gap: int | None
     unanswered: int
-    alarms: Mapping[Severity, int]

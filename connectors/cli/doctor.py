@@ -1,6 +1,7 @@
 """``nhri-connector doctor``: whether all is well, and what to do if not."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -9,14 +10,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from connectors import certificate, joined
+from connectors import acknowledged, certificate, joined
+from connectors.acknowledged import Acknowledgement, Acknowledgements
 from connectors.alarms import KINDS, Severity
 from connectors.certificate import CertificateError
-from connectors.cli import succession
+from connectors.cli import succession, watched
 from connectors.cli.options import examples
 from connectors.cli.outcome import NotSo
 from connectors.cli.output import print_json, progress, say
 from connectors.cli.site import Site, now, on_site
+from connectors.cli.watched import About, Watched
 from connectors.joined import JoinedError
 from connectors.keys import KeysError
 from connectors.link import LinkError
@@ -40,6 +43,9 @@ WRONG_CLOCK = timedelta(minutes=4)
 NEWS = 5
 """Notices, the newest, that a person is shown."""
 
+MANY = 20
+"""Lines of one name, of any other, that a person is shown."""
+
 
 class Verdict(StrEnum):
     """How one thing is."""
@@ -50,12 +56,18 @@ class Verdict(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at. ``advice`` says what to do, where something is to be done."""
+    """One thing that was looked at. ``advice`` says what to do, where something is to be done.
+
+    ``alarm`` is the number of the alarm that stands behind it, for `alarms ack`; ``about`` is what
+    of the exchange it is about: message, member and since when.
+    """
 
     verdict: Verdict
     what: str
     sentence: str
     advice: str = ""
+    alarm: int | None = None
+    about: About | None = None
 
 
 @click.command(epilog=examples("nhri-connector doctor --config kz.toml"))
@@ -63,7 +75,9 @@ class Finding(msgspec.Struct, frozen=True):
 def doctor(site: Site) -> None:
     """Look at keys, certificate, membership, hub, clock, outbox, inbox, alarms; say what to do.
 
-    Ends with 1 when something needs somebody.
+    Receipts that are overdue, recipients that the hub left out, and entries about us that nobody
+    here asked for are told one by one. Ends with 1 when something needs somebody; what was
+    acknowledged (`nhri-connector alarms ack`) does not.
     """
     found = [
         Finding(Verdict.GOOD, "settings", f"{site.path}, for {site.code}"),
@@ -89,17 +103,28 @@ def _tell(site: Site, found: list[Finding]) -> None:
         findings: list[Json] = msgspec.to_builtins(found)
         print_json({"ok": not bad, "findings": findings})
     else:
-        news = [one for one in found if one.what == Severity.NOTICE]
-        for one in found:
-            if one in news[NEWS:]:
-                continue
-            say(f"{one.verdict:<9}{one.what:<12}{one.sentence}")
-            if one.advice:
-                say(f"{'':<21}→ {one.advice}")
-        if len(news) > NEWS:
-            say(f"{len(news) - NEWS} older notices are shown with --json.")
+        _say(found)
     if bad:
         raise NotSo(f"{bad} of {len(found)} things need somebody.")
+
+
+def _say(found: list[Finding]) -> None:
+    told = Counter[str]()
+    for one in found:
+        told[one.what] += 1
+        if told[one.what] > _limit(one.what):
+            continue
+        say(f"{one.verdict:<9}{one.what:<12}{one.sentence}")
+        number = "" if one.alarm is None else f" [alarm {one.alarm}]"
+        if one.advice:
+            say(f"{'':<21}→ {one.advice}{number}")
+    for what, count in told.items():
+        if count > _limit(what):
+            say(f"{count - _limit(what)} more of {what} are shown with --json.")
+
+
+def _limit(what: str) -> int:
+    return NEWS if what == Severity.NOTICE else MANY
 
 
 def _keys(site: Site) -> Finding:
@@ -238,7 +263,7 @@ def _store(site: Site, reader: Reader) -> Iterator[Finding]:
         f"up to position {figures.last_position}; {figures.unanswered} receipts of ours to go out"
         + ("" if figures.first_gap is None else f"; position {figures.first_gap} is missing"),
     )
-    yield from (_alarm(site, alarm) for alarm in reader.alarms())
+    yield from _alarms(site, reader)
 
 
 def _standing(site: Site, reader: Reader) -> Finding:
@@ -259,8 +284,38 @@ def _standing(site: Site, reader: Reader) -> Finding:
     return Finding(Verdict.GOOD, "standing", f"{participant.role}, {participant.state}")
 
 
-def _alarm(site: Site, alarm: Alarm) -> Finding:
+def _alarms(site: Site, reader: Reader) -> Iterator[Finding]:
+    """What the monitors watch, also where all is well with it, then all other alarms."""
+    known = acknowledged.read(site.config.acknowledged)
+    standing = reader.alarms()
+    for name, well, told in watched.all_of(site, reader, standing, now()):
+        yield from (_watched(name, one, known) for one in told)
+        if not told:
+            yield Finding(Verdict.GOOD, name, well)
+    for alarm in standing:
+        noted = acknowledged.of(alarm, known)
+        # A notice that somebody has seen is no news.
+        if alarm.kind not in watched.KINDS and not (noted and alarm.severity is Severity.NOTICE):
+            yield _alarm(site, alarm, noted)
+
+
+def _watched(name: str, one: Watched, known: Acknowledgements) -> Finding:
+    noted = acknowledged.of(one.alarm, known) if one.alarm else None
+    number = one.alarm.number if one.alarm else None
+    verdict, advice = Verdict.BAD, one.advice
+    if noted is not None:
+        verdict, advice = Verdict.NOTE, _acknowledged(noted)
+    return Finding(verdict, name, one.sentence, advice, number, one.about)
+
+
+def _alarm(site: Site, alarm: Alarm, noted: Acknowledgement | None) -> Finding:
     kind = KINDS[alarm.kind]
-    verdict = Verdict.NOTE if alarm.severity is Severity.NOTICE else Verdict.BAD
+    settled = noted is not None or alarm.severity is Severity.NOTICE
     sentence = f"{kind.title}. {alarm.sentence} ({site.local(alarm.time)})"
-    return Finding(verdict, alarm.severity.value, sentence, kind.advice)
+    advice = _acknowledged(noted) if noted else kind.advice
+    verdict = Verdict.NOTE if settled else Verdict.BAD
+    return Finding(verdict, alarm.severity.value, sentence, advice, alarm.number)
+
+
+def _acknowledged(noted: Acknowledgement) -> str:
+    return f"acknowledged: {noted.note}"

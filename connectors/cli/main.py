@@ -68,6 +68,7 @@ for _name, _module, _help in (
     ("evidence", "evidence", "Write all that proves one message into one file."),
     ("verify", "verify", "Verify the store, or an evidence file, all over again and offline."),
     ("doctor", "doctor", "See whether all is well, and what to do if not."),
+    ("alarms", "alarms", "List the alarms, and note what came of them."),
     ("witness", "witness", "Show the keys that the log is cosigned with."),
     ("policy", "witness", "Print the region's quorum, to verify with offline."),
     ("rotate", "rotate", "Replace the keys by new ones."),

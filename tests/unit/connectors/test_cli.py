@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -39,7 +39,7 @@ from tests.simulator.waiting import until
 
 COMMANDS = (
     *("join", "run", "send", "inbox", "show", "respond", "evidence", "verify", "doctor"),
-    *("witness", "policy", "rotate", "backup", "restore"),
+    *("alarms", "witness", "policy", "rotate", "backup", "restore"),
 )
 
 BULLETIN = """\
@@ -856,8 +856,163 @@ async def test_doctor_shows_people_the_newest_notices_only(full):
         store.raise_alarms(news, "2026-07-01T00:00:00.000Z")
     text = (await typed(kz.path, "doctor", status=1)).stdout
     assert text.count("Change ") == doctor.NEWS
-    assert "4 older notices" in text
+    assert "4 more of notice are shown with --json." in text
     assert "Change 8." in text
+
+
+async def test_doctor_tells_receipts_recipients_and_entries_about_us_one_by_one(two, tmp_path):
+    _, kz, _ = two
+    async with running(kz):
+        (late,) = await send(kz, bulletin(tmp_path, title="Камера"))
+        await until(lambda: kz.started and kz.receipts(late), "accepted")
+    since = kz.sent(late).accepted
+    alarmed(
+        kz,
+        Finding("recipient-missing", f"{late} tj", "tj should receive it."),
+        Finding("own-keys", "7", "Entry 7 is key.rotated about us; we did not ask for it."),
+    )
+    kz.path.write_text(kz.path.read_text().replace("overdue_hours = 72", "overdue_hours = 1"))
+    with later(hours=3):
+        answer = await told(kz.path, "doctor", status=1)
+        text = (await typed(kz.path, "doctor", status=1)).stdout
+    found = findings(answer)
+    assert found["receipts"]["sentence"].startswith(f"kg has not confirmed “Камера” ({late})")
+    assert found["receipts"]["about"] == {"message": late, "member": "kg", "since": since}
+    assert found["recipients"]["sentence"].startswith(f"tj should receive “Камера” ({late})")
+    assert "Entry 7 is key.rotated about us" in found["about us"]["sentence"]
+    for name in ("receipts", "recipients", "about us"):
+        assert found[name]["verdict"] == "PROBLEM"
+        assert found[name]["advice"] in text
+
+
+async def test_doctor_says_that_the_watched_is_well(full):
+    kz, _, _ = full
+    found = findings(await told(kz.path, "doctor", status=1))
+    assert found["receipts"] == findings_of("ok", "receipts", "none is overdue")
+    assert found["recipients"] == findings_of("ok", "recipients", "the hub left out nobody")
+    assert found["about us"]["verdict"] == "ok"
+
+
+def findings_of(verdict, what, sentence):
+    return {
+        "verdict": verdict,
+        "what": what,
+        "sentence": sentence,
+        "advice": "",
+        "alarm": None,
+        "about": None,
+    }
+
+
+@contextmanager
+def later(**by):
+    """Let the commands be typed some time from now."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(doctor, "now", lambda: datetime.now(UTC) + timedelta(**by))
+        yield
+
+
+# --- alarms ---
+
+
+RAISED = "2026-07-01T00:00:00.000Z"
+FORKED = Finding("log-forked", "1", "It forked.")
+CHANGED = [Finding("directory-changed", str(n), f"Change {n}.") for n in range(3)]
+
+
+def alarmed(institution, *found, now=RAISED):
+    """Raise alarms in a store that no daemon has open."""
+    config = institution.config
+    with Store.open_for(config.store, config.code, config.hub.log) as store, store.transaction():
+        store.raise_alarms(found, now)
+
+
+def over(institution, kind, subject):
+    config = institution.config
+    with Store.open_for(config.store, config.code, config.hub.log) as store, store.transaction():
+        store.end_alarm(kind, subject, "2026-07-02T00:00:00.000Z")
+
+
+async def test_alarms_are_listed_with_what_to_do_the_newest_first(two):
+    _, kz, _ = two
+    alarmed(kz, FORKED, *CHANGED)
+    listed = await told(kz.path, "alarms")
+    assert [one["number"] for one in listed] == [4, 3, 2, 1]
+    forked = listed[-1]
+    assert (forked["kind"], forked["severity"], forked["time"]) == (
+        "log-forked",
+        "critical",
+        RAISED,
+    )
+    assert forked["runbook"] == "deploy/runbooks/connector-alarm.md"
+    text = (await typed(kz.path, "alarms")).stdout
+    assert "   1  critical 2026-07-01 05:00  The hub showed another history than before. " in text
+    assert forked["advice"] in text
+
+
+async def test_where_nothing_is_wrong_there_are_no_alarms(two):
+    _, kz, _ = two
+    alarmed(kz)
+    assert (await typed(kz.path, "alarms")).stdout == "There are no alarms.\n"
+
+
+async def test_an_acknowledged_alarm_no_longer_asks_for_anybody_until_it_comes_back(two):
+    _, kz, _ = two
+    alarmed(kz, FORKED)
+    assert findings(await told(kz.path, "doctor", status=1))["critical"]["verdict"] == "PROBLEM"
+    said = await typed(kz.path, "alarms", "ack", 1, "--note", "Called kg.\x1b[2J")
+    assert said.stdout == "Alarm 1 is acknowledged: The hub showed another history than before.\n"
+    found = findings(await told(kz.path, "doctor", status=1))["critical"]
+    assert (found["verdict"], found["alarm"]) == ("note", 1)
+    assert found["advice"] == "acknowledged: Called kg.\\x1b[2J"
+    (listed,) = await told(kz.path, "alarms")
+    assert listed["note"] == "Called kg.\\x1b[2J"
+    assert "acknowledged" in (await typed(kz.path, "alarms")).stdout
+    over(kz, "log-forked", "1")
+    assert await told(kz.path, "alarms") == []
+    assert [one["ended"] for one in await told(kz.path, "alarms", "--all")] != [None]
+    alarmed(kz, FORKED, now="2026-07-03T00:00:00.000Z")
+    (listed,) = await told(kz.path, "alarms")
+    assert listed["acknowledged"] is None
+    assert findings(await told(kz.path, "doctor", status=1))["critical"]["verdict"] == "PROBLEM"
+
+
+async def test_news_that_somebody_has_seen_is_news_no_more(two):
+    _, kz, _ = two
+    alarmed(kz, *CHANGED)
+    answer = await told(kz.path, "alarms", "ack", "--kind", "directory-changed", "--note", "seen")
+    assert sorted(answer["acknowledged"]) == [1, 2, 3]
+    assert "notice" not in findings(await told(kz.path, "doctor", status=1))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["ack", "1", "7", "--note", "x"], 1, "There is no alarm 7"),
+        (["ack", "--kind", "own-keys", "--note", "x"], 1, "no alarm of the kind own-keys"),
+        (["ack", "--note", "x"], 2, "Name the alarms by NUMBER"),
+        (["ack", "1", "--kind", "log-forked", "--note", "x"], 2, "Name the alarms by NUMBER"),
+        (["ack", "1"], 2, "Say with --note"),
+        (["ack", "1", "--note", "  "], 2, "in 1 to 500 characters"),
+        (["ack", "1", "--note", "x" * 501], 2, "in 1 to 500 characters"),
+        (["--note", "x"], 2, "are for `alarms ack`"),
+        (["ack", "--kind", "nonsense", "--note", "x"], 2, "nonsense"),
+    ],
+)
+async def test_what_cannot_be_acknowledged_is_said_and_nothing_is_noted(two, words, status, said):
+    _, kz, _ = two
+    alarmed(kz, FORKED)
+    result = await typed(kz.path, "alarms", *words, status=status)
+    assert said in result.output
+    assert (await told(kz.path, "alarms"))[0]["acknowledged"] is None
+
+
+async def test_a_note_that_cannot_be_kept_is_said(two):
+    _, kz, _ = two
+    alarmed(kz, FORKED)
+    kz.config.acknowledged.write_text("in the way")
+    result = await typed(kz.path, "alarms", "ack", 1, "--note", "x", status=1)
+    assert "The note cannot be kept" in result.output
 
 
 # --- join ---

@@ -1,7 +1,6 @@
 """A connector's measures: every name is written, in Prometheus's format, and the file is whole."""
 
 import stat
-from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -9,8 +8,9 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from connectors import metrics
-from connectors.alarms import Severity
-from connectors.tables import Cosigned, Figures, Followed, Identity
+from connectors.acknowledged import Acknowledgement
+from connectors.alarms import KINDS
+from connectors.tables import Alarm, Cosigned, Figures, Followed, Identity
 from schemas.encoding import format_time
 from tests import builders
 
@@ -25,8 +25,19 @@ FIGURES = Figures(
     last_position=32,
     first_gap=31,
     unanswered=3,
-    alarms=Counter({Severity.CRITICAL: 1}),
 )
+
+
+def alarm(number, kind):
+    return Alarm(number, kind, str(number), format_time(NOW), "It is so.", b"{}", None)
+
+
+ALARMS = [alarm(1, "log-forked"), alarm(2, "receipt-overdue"), alarm(3, "receipt-overdue")]
+KNOWN = {3: Acknowledgement(3, format_time(NOW), "They know.", format_time(NOW))}
+
+
+def text_of(figures=FIGURES, oldest=None):
+    return metrics.text(figures, oldest, ALARMS, KNOWN, NOW)
 
 
 def families(text):
@@ -43,14 +54,15 @@ def samples(text):
 
 
 def test_every_name_is_written_with_its_sentence():
-    written = families(metrics.text(FIGURES, None, NOW))
+    written = families(text_of())
     assert {family.name: family.documentation for family in written} == metrics.GAUGES
     assert {family.type for family in written} == {"gauge"}
 
 
 def test_the_figures_are_those_of_the_store():
     oldest = format_time(NOW - timedelta(hours=2))
-    assert samples(metrics.text(FIGURES, oldest, NOW)) == {
+    shown = samples(text_of(oldest=oldest))
+    assert {key: value for key, value in shown.items() if key[0] != "nhri_connector_alarms"} == {
         ("nhri_connector_sent_messages", "pending"): 2,
         ("nhri_connector_sent_messages", "accepted"): 7,
         ("nhri_connector_sent_messages", "refused"): 0,
@@ -65,9 +77,6 @@ def test_the_figures_are_those_of_the_store():
         ("nhri_connector_inbox_messages", "expired"): 1,
         ("nhri_connector_inbox_messages", "erased"): 0,
         ("nhri_connector_answers_waiting",): 3,
-        ("nhri_connector_alarms", "critical"): 1,
-        ("nhri_connector_alarms", "warning"): 0,
-        ("nhri_connector_alarms", "notice"): 0,
         ("nhri_connector_log_entries",): 120,
         ("nhri_connector_log_behind_entries",): 5,
         ("nhri_connector_hub_seen_timestamp_seconds",): (NOW - timedelta(minutes=1)).timestamp(),
@@ -75,8 +84,19 @@ def test_the_figures_are_those_of_the_store():
     }
 
 
+def test_alarms_are_counted_by_kind_and_apart_once_they_are_acknowledged():
+    shown = samples(text_of())
+    counts = {key[1:]: value for key, value in shown.items() if key[0] == "nhri_connector_alarms"}
+    assert {key: value for key, value in counts.items() if value} == {
+        ("log-forked", "critical", "open"): 1,
+        ("receipt-overdue", "warning", "open"): 1,
+        ("receipt-overdue", "warning", "acknowledged"): 1,
+    }
+    assert len(counts) == 2 * len(KINDS)
+
+
 def test_before_the_log_was_ever_followed_nothing_is_said_of_it():
-    shown = samples(metrics.text(replace(FIGURES, followed=None), None, NOW))
+    shown = samples(text_of(replace(FIGURES, followed=None)))
     assert not {name for name, *_ in shown} & {
         "nhri_connector_log_entries",
         "nhri_connector_hub_seen_timestamp_seconds",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from connectors import metrics as connector_metrics
+from connectors.alarms import KINDS
 from hub import metrics as hub_metrics
 from schemas.refusal import REFUSALS
 
@@ -69,7 +70,7 @@ def test_labels_in_queries_are_labels_of_what_is_measured():
         for row in table.values()
         for label in row.labels
     }
-    known |= {"member", "state", "severity", "job", "instance", "le"}
+    known |= {"member", "state", "severity", "kind", "job", "instance", "le"}
     queries = [*QUERIES, *(alert["expr"] for alert in ALERTS)]
     used = {label for query in queries for label in re.findall(r'(\w+)=~?"', query)}
     used |= {
@@ -89,6 +90,22 @@ def test_reasons_that_alerts_look_for_exist():
         for reason in found.split("|")
     }
     assert {"busy", "storage", "quota"} <= reasons <= REFUSALS.keys()
+
+
+def test_kinds_of_alarm_that_alerts_look_for_exist():
+    kinds = {
+        kind
+        for alert in ALERTS
+        for found in re.findall(r'nhri_connector_alarms\{kind=~?"([^"]*)"', alert["expr"])
+        for kind in found.split("|")
+    }
+    assert {"receipt-overdue", "recipient-missing", "own-keys"} <= kinds <= KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_alarm_is_in_the_runbook_that_it_names(kind):
+    text = (RUNBOOKS / f"{KINDS[kind].runbook}.md").read_text(encoding="utf-8")
+    assert f"`{kind}`" in text
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
