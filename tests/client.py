@@ -260,6 +260,7 @@ class Account:
 
     def __init__(self, connection: Connection, token: str | None = None) -> None:
         self.connection = connection
+        self.bearer = token
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     async def request(self, method: str, path: str, **rest) -> Answer:

@@ -55,9 +55,11 @@ GET  /v1/tokens                              -       -      -      -       -    
 POST /v1/tokens                              -       -      -      -       -         -        -       y      -     -
 POST /v1/tokens/{account}/revoke             -       -      -      -       -         -        -       y      -     -
 GET  /v1/audit/events                        -       -      -      -       -         -        y       y      -     -
+GET  /v1/audit/export                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}                 -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}/why             -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}/evidence        -       y      0      0       0         -        y       y      -     -
+POST /v1/audit/messages/{id}/body            -       -      -      -       -         -        -       y      -     -
 GET  /v1/audit/verify                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/quarantine                          -       -      -      -       -         -        y       y      -     -
 GET  /v1/quarantine/{digest}                 -       -      -      -       -         -        -       y      -     -
@@ -96,6 +98,7 @@ BODIES = {
     ("POST", "/v1/members/{code}/approve"): b'{"fingerprint":"%s"}' % (b"0" * 30),
     ("POST", "/v1/keys/{kid}/revoke"): b'{"reason":"lost"}',
     ("POST", "/v1/groups/{code}"): b'{"members":["kz"]}',
+    ("POST", "/v1/audit/messages/{id}/body"): b'{"reason":"Case 7/26."}',
     ("POST", "/v1/tokens"): b'{"account":"another","scopes":["log"]}',
 }
 """The body of a plausible request, by route, where it is not an empty object."""
@@ -204,16 +207,49 @@ async def test_every_route_lets_in_whom_the_matrix_lets_in(exchange, caller):
     assert bool(recipients) == (caller in {"member", "auditor", "operator"}), recipients
 
 
-def test_every_route_has_its_line_in_the_matrix():
+def built(*, console):
+    """Method and path of the routes that the door has, of the console or all others."""
     routes = http.build(cast(Service, None)).router.routes()
-    built = {(route.method, route.resource.canonical) for route in routes if route.resource}
-    missing = [f"{method} {path}" for method, path in sorted(built - set(EXPECTED))]
+    found = {(route.method, route.resource.canonical) for route in routes if route.resource}
+    return {route for route in found if route[1].startswith("/console") is console}
+
+
+def test_every_route_has_its_line_in_the_matrix():
+    missing = [f"{method} {path}" for method, path in sorted(built(console=False) - set(EXPECTED))]
     assert not missing, (
         f"Add to MATRIX in {__file__} a line for each of {missing}, with a mark for everybody; "
         "where an empty request would not do, add to QUERIES or BODIES what to send."
     )
-    gone = [f"{method} {path}" for method, path in sorted(set(EXPECTED) - built)]
+    gone = [f"{method} {path}" for method, path in sorted(set(EXPECTED) - built(console=False))]
     assert not gone, f"Take out of MATRIX in {__file__}: {gone}; the door has no such route."
+
+
+PAGES_FOR_ANYBODY = {
+    ("GET", "/console"),
+    ("GET", "/console/static/{name}"),
+    ("GET", "/console/login"),
+    ("POST", "/console/login"),
+}
+"""Pages need a session, which no token is; these are those that need none."""
+
+
+@pytest.mark.parametrize("caller", ["anonymous", "member", "auditor", "operator"])
+async def test_without_a_session_every_other_page_leads_to_the_sign_in(exchange, caller):
+    who = await exchange.caller(caller)
+    form = [
+        f"Origin: {exchange.hub.settings.url}",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Length: 0",
+    ]
+    for method, route in sorted(built(console=True) - PAGES_FOR_ANYBODY):
+        path = exchange.path(route)
+        token = who.token(method, path) if isinstance(who, Participant) else who.bearer
+        credentials = [f"Authorization: Bearer {token}"] if token else []
+        status, head, body = await on_the_wire(
+            exchange, f"{method} {path} HTTP/1.1", *form, *credentials
+        )
+        assert status == 303, (method, path, status, body)
+        assert b"\r\nLocation: /console/login" in head
 
 
 # --- Credentials that open nothing ---
