@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "nhri-hub evidence 01890a5d-ac96-774b-bcce-b302099a8057 -o visit.zip",
-        "nhri-hub evidence 01890a5d-ac96-774b-bcce-b302099a8057 -o visit.zip --reason 'Case 7/26'",
+        "nhri-hub evidence 01890a5d-ac96-774b-bcce-b302099a8057 -o a.zip --reason 'Case 7/2026'",
     )
 )
 @click.argument("message_id", metavar="ID")
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Where to write it; a file that is there is not overwritten.",
 )
-@click.option("--reason", help="Why you read a message above TLP:GREEN; it is recorded.")
+@click.option("--reason", help="Why you have to read a message above TLP:GREEN; it is recorded.")
 @asks_hub
 async def evidence(hub: "Hub", message_id: str, output: Path, reason: str | None) -> None:
     """Write everything that proves a message into one zip.

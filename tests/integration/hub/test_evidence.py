@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from hub.cli.evidence import cover
 from hub.cli.main import main
+from hub.ledger import reading
+from hub.ledger.reading import Body
 from schemas import cosignature, note, witness
 from schemas import entry as entries
 from schemas import policy as policies
@@ -113,6 +115,23 @@ async def test_above_green_an_operator_says_why(hub, kz):
     event = (await recorded(hub))[-1]
     assert event["entry"]["type"] == "operator.body_read"
     assert event["private"]["reason"] == "Case 7/26, complaint"
+
+
+async def test_a_reason_does_not_open_a_message_to_an_auditor(hub, kz):
+    amber = await send(hub, kz, marking="TLP:AMBER")
+    auditor = hub.account(await hub.operator.token("anna", "auditor"))
+    evidence = holds(hub, await auditor.get(path(amber), reason="Case 7/26, complaint"))
+    assert evidence.envelope is None
+    assert b"A visit" not in (await auditor.get(path(amber))).body
+
+
+async def test_of_what_nobody_at_the_hub_may_read_an_operator_gets_the_proofs(
+    hub, sent, monkeypatch
+):
+    monkeypatch.setattr(reading, "body_of", lambda _: Body("TLP:RED", sealed=True))
+    answer = await hub.operator.get(path(sent), reason="Case 7/26, complaint")
+    assert holds(hub, answer).envelope is None
+    assert (await recorded(hub))[-1]["entry"]["type"] == entries.OPERATOR_QUERY
 
 
 async def test_a_refusal_is_proven_to_the_one_who_was_refused_and_to_nobody_else(hub, kz, kg):
