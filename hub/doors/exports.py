@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from msgspec.structs import replace
 
 from hub.doors.audit import Filters, event_filter
@@ -81,7 +81,7 @@ async def _send(
             # In a thread: a page of large receipts takes longer than others should wait.
             await response.write(await asyncio.to_thread(writer.rows, events))
         await response.write(writer.end())
-    except ConnectionError:
+    except ClientConnectionResetError:
         pass  # the reader has gone away
     except Exception:
         # The answer has begun, and only a broken one can still say that there is no more.
