@@ -1,6 +1,8 @@
 """``nhri-hub audit``: who said what to whom, when, who received it, and proof of the answers."""
 
+import asyncio
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +14,14 @@ import msgspec
 from hub.cli import log_client
 from hub.cli.access import Access
 from hub.cli.command import F, access_options, asks_hub, config_path, examples
-from hub.cli.outcome import NotSo
-from hub.cli.output import note, print_json, print_table, progress, say
+from hub.cli.outcome import NotSo, Unreachable
+from hub.cli.output import note, print_json, print_json_line, print_table, progress, say
 from hub.cli.timeline import Event, Timeline, print_timeline, what
 from schemas import jsontext
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, format_time, parse_time
 from schemas.jsontext import Json
-from schemas.note import b64
+from schemas.note import Vkey, b64
 
 if TYPE_CHECKING:
     from hub.cli.client import Hub
@@ -29,6 +31,12 @@ PAGE = 500
 
 LONG_PATIENCE = 3600
 """Seconds that the hub may take to hash its whole log."""
+
+FOLLOW_SECONDS = 5.0
+"""How often ``verify --follow`` looks whether the log has grown."""
+
+ROUND_SECONDS = 24 * 3600.0
+"""How often it checks the whole log again."""
 
 vkey_option = click.option(
     "--vkey",
@@ -189,38 +197,109 @@ def message_path(message_id: str) -> str:
     epilog=examples(
         "nhri-hub audit verify",
         "nhri-hub audit verify --hub https://hub.example.org --token-file me.token --vkey KEY",
+        "nhri-hub audit verify --follow",
     )
+)
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Go on as the log grows, and check the whole again every day, until it is stopped.",
 )
 @vkey_option
 @asks_hub
-async def verify(hub: "Hub", vkey: str | None) -> None:
+async def verify(hub: "Hub", vkey: str | None, follow: bool) -> None:
     """Check the whole log twice: the hub checks itself, and this program hashes it all again.
 
-    Ends with 1 when the log is not what the hub signed, and says where.
+    Ends with 1 when the log is not what the hub signed, and says where. What the hub finds itself
+    also stops its signing, until it finds the log whole again.
     """
     key = hub.access.log_vkey(vkey)
+    if follow:
+        await _follow(hub, key)
+        return
+    answer, problems, erased = await _own_check(hub)
+    found: Checkpoint | None = None
+    try:
+        with progress("Hashing the log here") as advance:
+            found = (await log_client.verify(hub.fetch, key, advance)).head
+    except log_client.LogError as error:
+        problems.append(str(error))
+    _report(hub, answer, found, problems, erased)
+
+
+async def _own_check(hub: "Hub") -> tuple[Json, list[str], int]:
+    """What the hub finds in its log, whole; which problems that is, and what was erased."""
     with progress("The hub hashes its log again"):
         answer = await hub.get("/v1/audit/verify", patience=LONG_PATIENCE)
     own = jsontext.convert(answer, OwnCheck)
     problems = [*own.problems]
     if not own.ok and not problems:
         problems.append("The hub's own check failed.")
-    found: Checkpoint | None = None
-    try:
-        with progress("Hashing the log here") as advance:
-            found = await log_client.verify(hub.fetch, key, advance)
-    except log_client.LogError as error:
-        problems.append(str(error))
-    _report(hub, answer, found, problems, own.erased)
+    return answer, problems, own.erased
+
+
+async def _follow(hub: "Hub", key: Vkey) -> None:
+    """Check the whole log, then whatever is new; every day the whole again, gently.
+
+    A hub that cannot be reached for a while is waited for; one that never was is an error.
+    """
+    fetch: log_client.Fetch = hub.fetch
+    verified: log_client.Verified | None = None
+    due = 0.0
+    while True:
+        try:
+            if time.monotonic() >= due:
+                await _judge_itself(hub)
+                verified, fetch = await _whole(hub, key, fetch), log_client.gently(hub.fetch)
+                due = time.monotonic() + ROUND_SECONDS
+            else:
+                verified = await _new(hub, key, verified)
+        except log_client.LogError as error:
+            raise NotSo(str(error)) from None
+        except Unreachable as error:
+            if verified is None:
+                raise
+            note(error.message)
+        await asyncio.sleep(FOLLOW_SECONDS)
+
+
+async def _judge_itself(hub: "Hub") -> None:
+    _, problems, _ = await _own_check(hub)
+    if problems:
+        raise NotSo(" ".join(problems))
+
+
+async def _whole(hub: "Hub", key: Vkey, fetch: log_client.Fetch) -> log_client.Verified:
+    with progress("Hashing the log here") as advance:
+        verified = await log_client.verify(fetch, key, advance)
+    _say_head(hub, verified.head, "every one was hashed again here")
+    return verified
+
+
+async def _new(hub: "Hub", key: Vkey, before: log_client.Verified | None) -> log_client.Verified:
+    with progress("Hashing what is new here") as advance:
+        verified = await log_client.verify(hub.fetch, key, advance, before)
+    if before is None or verified.head != before.head:
+        _say_head(hub, verified.head, "the new ones were hashed here")
+    return verified
+
+
+def _say_head(hub: "Hub", head: Checkpoint, what: str) -> None:
+    if hub.as_json:
+        print_json_line(_head(head))
+    else:
+        say(f"The log {head.origin} has {head.size} entries; {what}. Root {b64(head.root)}.")
+
+
+def _head(head: Checkpoint) -> Json:
+    return {"origin": head.origin, "size": head.size, "root": b64url(head.root)}
 
 
 def _report(
     hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str], erased: int
 ) -> None:
     if hub.as_json:
-        head: Json = None
-        if found is not None:
-            head = {"origin": found.origin, "size": found.size, "root": b64url(found.root)}
+        head = None if found is None else _head(found)
         print_json({"ok": not problems, "problems": [*problems], "hub": own, "verified": head})
     elif found is not None:
         say(f"The log {found.origin} has {found.size} entries; every one was hashed again here.")

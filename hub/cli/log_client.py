@@ -8,9 +8,9 @@ the hub signed, or an error that names the first file that is not.
 import asyncio
 import contextlib
 import os
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from itertools import count
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -34,6 +34,9 @@ MAX_BUNDLE: Final = TILE_WIDTH * (2 + merkle.MAX_ENTRY_SIZE)
 _IN_FLIGHT: Final = 8
 """Bundles asked for at the same time, so that a slow link is not waited for bundle by bundle."""
 
+_REST: Final = 30
+"""Times as long as a file took, when nobody waits."""
+
 Fetch: TypeAlias = Callable[[str, int], Awaitable[bytes | None]]
 """Gives the file at a path below the log's prefix, up to a limit in bytes; None: there is none."""
 
@@ -51,6 +54,13 @@ class Part(msgspec.Struct, frozen=True):
     path: str
 
 
+class Verified(msgspec.Struct, frozen=True):
+    """How far a log was verified, and the directory that follows from its entries."""
+
+    head: Checkpoint
+    directory: Directory
+
+
 async def head(fetch: Fetch, vkey: Vkey) -> tuple[bytes, Checkpoint]:
     """The log's checkpoint as it came, and verified.
 
@@ -66,12 +76,13 @@ async def head(fetch: Fetch, vkey: Vkey) -> tuple[bytes, Checkpoint]:
         raise LogError(f"The checkpoint does not hold: {error}") from None
 
 
-async def walk(fetch: Fetch, head: Checkpoint) -> AsyncIterator[Part]:
+async def walk(fetch: Fetch, head: Checkpoint, start: int = 0) -> AsyncIterator[Part]:
     """Every tile and bundle of the log, verified; bundles in the order of their entries.
 
     Args:
         fetch: gives the log's files.
         head: the verified checkpoint that they must lead to.
+        start: the first entry that is looked for; files of earlier ones alone are left out.
 
     Raises:
         LogError: a file is missing, or is not what the checkpoint says.
@@ -81,7 +92,7 @@ async def walk(fetch: Fetch, head: Checkpoint) -> AsyncIterator[Part]:
         raise LogError("The newest tiles do not lead to the root that the hub signed.")
     # The highest tile stands for the first entries.
     for level, n in sorted(edge, reverse=True):
-        async for part in _below(fetch, level, n, edge[level, n], head.size):
+        async for part in _below(fetch, level, n, edge[level, n], head.size, start):
             yield part
 
 
@@ -104,15 +115,22 @@ async def check_extends(fetch: Fetch, earlier: Checkpoint, head: Checkpoint) -> 
         raise LogError(f"It is not the log that had {earlier.size} entries: {error}") from None
 
 
-async def _below(fetch: Fetch, level: int, n: int, tile: bytes, size: int) -> AsyncIterator[Part]:
-    """A verified tile, and all that its hashes vouch for."""
+async def _below(
+    fetch: Fetch, level: int, n: int, tile: bytes, size: int, start: int
+) -> AsyncIterator[Part]:
+    """A verified tile, and all that its hashes vouch for from an entry on."""
+    hashes = _hashes(tile)
+    # How many of its hashes are of earlier entries alone.
+    before = max((start >> (merkle.TILE_HEIGHT * level)) - n * TILE_WIDTH, 0)
+    if before >= len(hashes):
+        return
     yield _part(level, n, tile, size)
     if level == 0:
         yield await _bundle(fetch, n, tile, size)
         return
     children = (
         _child(fetch, level - 1, n * TILE_WIDTH + i, expected, size)
-        for i, expected in enumerate(_hashes(tile))
+        for i, expected in enumerate(hashes[before:], before)
     )
     async with contextlib.aclosing(_ahead(children)) as verified:
         async for child, bundle in verified:
@@ -120,7 +138,7 @@ async def _below(fetch: Fetch, level: int, n: int, tile: bytes, size: int) -> As
                 yield child
                 yield bundle
                 continue
-            async for part in _below(fetch, level - 1, child.n, child.data, size):
+            async for part in _below(fetch, level - 1, child.n, child.data, size, start):
                 yield part
 
 
@@ -191,28 +209,51 @@ async def _ahead(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def verify(fetch: Fetch, vkey: Vkey, advance: Advance) -> Checkpoint:
-    """Check the whole log: signature, every hash, every entry, and who changed the directory.
+async def verify(
+    fetch: Fetch, vkey: Vkey, advance: Advance, earlier: Verified | None = None
+) -> Verified:
+    """Check the log: signature, every hash, every entry, and who changed the directory.
 
     Args:
         fetch: gives the log's files.
         vkey: the key that the log is signed with, from a better source than the log.
         advance: is told how many entries are verified, of how many.
+        earlier: what was verified before: only what came since is looked at, and that it extends
+            that; without it, the whole log.
 
     Returns:
-        The checkpoint that all of it leads to.
+        The checkpoint that all of it leads to, and the directory then.
 
     Raises:
         LogError: something in it does not hold.
     """
     _, checkpoint = await head(fetch, vkey)
-    index, directory = count(), Directory()
-    async for part in walk(fetch, checkpoint):
+    start, directory = 0, Directory()
+    if earlier is not None:
+        await check_extends(fetch, earlier.head, checkpoint)
+        start, directory = earlier.head.size, earlier.directory
+    async for part in walk(fetch, checkpoint, start):
         if part.level == "entries":
-            for raw in merkle.decode_bundle(part.data):
-                directory = _fold(directory, next(index), raw)
+            for index, raw in enumerate(merkle.decode_bundle(part.data), part.n * TILE_WIDTH):
+                if index >= start:
+                    directory = _fold(directory, index, raw)
             advance(min((part.n + 1) * TILE_WIDTH, checkpoint.size), checkpoint.size)
-    return checkpoint
+    return Verified(checkpoint, directory)
+
+
+def gently(fetch: Fetch) -> Fetch:
+    """The same, resting for many times as long as a file took: a few percent of what the hub can.
+
+    For whoever checks a whole log again that nobody waits for.
+    """
+
+    async def rested(path: str, limit: int) -> bytes | None:
+        began = time.monotonic()
+        data = await fetch(path, limit)
+        await asyncio.sleep((time.monotonic() - began) * _REST * _IN_FLIGHT)
+        return data
+
+    return rested
 
 
 def _fold(directory: Directory, index: int, raw: bytes) -> Directory:

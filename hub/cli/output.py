@@ -52,6 +52,12 @@ def print_json(value: Json) -> None:
     click.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
+def print_json_line(value: Json) -> None:
+    """One of many answers for programs, each on a line of its own."""
+    text = json.dumps(value, ensure_ascii=False)
+    click.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Rows under headings, which may all be empty; None is shown as nothing."""
     headings = [*columns]

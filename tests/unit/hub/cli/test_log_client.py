@@ -109,8 +109,46 @@ async def test_a_hub_without_a_checkpoint_is_refused():
 
 
 async def test_verifying_gives_the_head_that_everything_leads_to():
-    head = await log_client.verify(Server(log(SIZE)), VKEY, quiet)
+    head = (await log_client.verify(Server(log(SIZE)), VKEY, quiet)).head
     assert (head.origin, head.size) == ("hub.example/log", SIZE)
+
+
+@pytest.mark.parametrize("size", [300, 599, SIZE, 65_536 + 300])
+@pytest.mark.parametrize("earlier", [0, 1, 255, 256, 299, 300])
+async def test_what_was_verified_is_not_fetched_again_when_the_log_has_grown(earlier, size):
+    before = await log_client.verify(Server(log(earlier)), VKEY, quiet)
+    server = Server(log(size))
+    verified = await log_client.verify(server, VKEY, quiet, before)
+    assert verified.head.size == size
+    bundles = {path for path in server.asked if path.startswith("tile/entries")}
+    new = {start // 256 for start in range(earlier, size)}
+    assert bundles == {merkle.tile_path("entries", n, merkle.tile_width(0, n, size)) for n in new}
+
+
+async def test_a_new_entry_that_is_not_what_was_signed_is_noticed():
+    before = await log_client.verify(Server(log(300)), VKEY, quiet)
+    files = log(310)
+    path = "tile/entries/001.p/54"
+    files[path] = files[path][:-1] + b"]"
+    with pytest.raises(LogError, match=path):
+        await log_client.verify(Server(files), VKEY, quiet, before)
+
+
+@pytest.mark.parametrize(("size", "said"), [(299, "shrunk"), (SIZE, "not the log"), (300, "not")])
+async def test_a_log_that_does_not_extend_what_was_verified_is_noticed(size, said):
+    before = await log_client.verify(Server(log(300)), VKEY, quiet)
+    numbers = [*range(1, size), 10_000] if size != 299 else range(size)
+    other = publish([started(number) for number in numbers], VKEY, PRIVATE)
+    with pytest.raises(LogError, match=said):
+        await log_client.verify(Server(other), VKEY, quiet, before)
+
+
+async def test_whoever_goes_gently_gets_the_same_files(monkeypatch):
+    monkeypatch.setattr(log_client, "_REST", 0)
+    server = Server(log(SIZE))
+    verified = await log_client.verify(log_client.gently(server), VKEY, quiet)
+    assert verified.head.size == SIZE
+    assert set(server.asked) == set(log(SIZE))
 
 
 async def test_bytes_that_are_no_entry_are_named_by_their_number():
