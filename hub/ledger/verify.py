@@ -105,10 +105,15 @@ class Check:
         When all are checked, a further call looks whether the log has grown. If it raises, because
         the database is away, the check stands where it was.
         """
-        if self._size == self._head.size and not self._over:
-            await self._read_head()
-        if self._size < self._head.size and not self._over:
-            await self._read_entries(min(self._size + _STEP, self._head.size))
+        try:
+            if self._size == self._head.size and not self._over:
+                await self._read_head()
+            if self._size < self._head.size and not self._over:
+                await self._read_entries(min(self._size + _STEP, self._head.size))
+        except (TypeError, AttributeError) as error:
+            # SQLite keeps whatever type somebody writes into a column; that must not look like a
+            # database that is away.
+            self._end(TILE, f"What belongs to entry {self._size} and later is no bytes: {error}.")
         if self._size == self._head.size and not self._over:
             self._found(*await self._parts.undecided(self._queries))
         return self._size < self._head.size and not self._over
@@ -168,6 +173,11 @@ class Check:
         gap = next((i for i, row in enumerate(rows, start) if row.index != i), start + len(rows))
         if gap < end:
             self._end(MISSING, f"Entry {gap} is missing.", gap)
+            return
+        raws: list[object] = [row.raw for row in rows]
+        text = next((i for i, raw in enumerate(raws, start) if not isinstance(raw, bytes)), None)
+        if text is not None:
+            self._end(ENTRY, f"Entry {text} is not stored as bytes.", text)
             return
         hashing = partial(_hashed, start, self._edge, rows)
         changed = await self._offload.run(hashing)

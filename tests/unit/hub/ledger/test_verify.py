@@ -116,6 +116,27 @@ def test_an_entry_that_is_no_entry_is_named():
     assert any("Entry 1 cannot be read" in problem for problem in checked(stored).problems)
 
 
+def test_an_entry_that_is_stored_as_text_is_named():
+    stored = Stored(3)
+    stored.columns[1] = replace(stored.columns[1], raw=stored.columns[1].raw.decode())
+    verdict = checked(stored)
+    assert (verdict.first_bad, verdict.kind) == (1, "entry")
+    assert verdict.problems == ("Entry 1 is not stored as bytes.",)
+
+
+def test_a_tile_private_part_or_checkpoint_that_is_no_bytes_is_a_mismatch_and_no_absence():
+    for spoil in (
+        lambda stored: stored.rows_of_tiles.update({(0, 0): "text"}),
+        lambda stored: stored.secrets.update({1: ("salt", "private")}),
+        lambda stored: setattr(stored, "note", "text"),
+    ):
+        stored = Stored(3)
+        spoil(stored)
+        verdict = checked(stored)
+        assert not verdict.ok
+        assert "no bytes" in verdict.problems[0]
+
+
 @pytest.mark.parametrize("gone", [0, 599])
 def test_a_deleted_entry_is_missed(gone):
     stored = Stored(600)
