@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import expect
 
 from hub.doors.console.languages import LANGUAGES
-from tests.browser.console import DESKTOP, PAGES, PHONE, picture, sideways, violations
+from tests.browser.console import DESKTOP, NARROW, PAGES, PHONE, picture, sideways, violations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,7 +42,7 @@ async def test_so_can_the_one_to_sign_in_at(console, size, scheme, language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_the_pages_speak_each_language_of_the_exchange(console, language):
-    async with console.visitor("auditor", size=PHONE, javascript=False) as page:
+    async with console.visitor("auditor", size=NARROW, javascript=False) as page:
         await page.goto("/console/")
         await page.click(f"footer a[lang='{language}']")
         titles = set()

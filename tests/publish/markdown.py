@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from hub.doors.access import TABLE, Role
+from hub.doors.access import CONSOLE, TABLE, Role
 from hub.doors.openapi import template
 from hub.intake import receipts
 from hub.ledger.reading import RIGHTS
@@ -162,10 +162,6 @@ def refusals() -> str:
 
 def authorisation() -> str:
     """Who may use which route."""
-    rows = (
-        (f"`{method} {template(path)}`", *("yes" if role in allowed else "" for role in Role))
-        for (method, path), allowed in TABLE.items()
-    )
     bodies = (
         (f"`{marking}`", *(rights[marking].value for rights in RIGHTS.values()))
         for marking in MARKINGS
@@ -178,10 +174,22 @@ def authorisation() -> str:
         "(`metrics`) have opaque tokens with these scopes. Whoever sits at the hub's own machine "
         "and may open its Unix socket is an operator; a program on that machine reads the measures "
         "without a token, unless a proxy stands before the hub (`http.url` is set).",
-        _table(("route", *(role.value for role in Role)), rows),
+        _routes(TABLE, tuple(Role)),
+        "## Pages of the console",
+        "Whoever signed in with an operator's or auditor's token has its roles for the session. "
+        "Everybody else gets the page to sign in at.",
+        _routes(CONSOLE, (Role.ANONYMOUS, Role.OPERATOR, Role.AUDITOR)),
         "## The body of a message",
         "Who of the hub's own people may read what a message says (`hub/ledger/reading.py`). Every "
         "reading is recorded before anything is shown. What is sealed is never shown, and what has "
         "expired no longer.",
         _table(("marking", *RIGHTS), bodies),
     )
+
+
+def _routes(rows: Mapping[tuple[str, str], frozenset[Role]], roles: tuple[Role, ...]) -> str:
+    lines = (
+        (f"`{method} {template(path)}`", *("yes" if role in allowed else "" for role in roles))
+        for (method, path), allowed in rows.items()
+    )
+    return _table(("route", *(role.value for role in roles)), lines)

@@ -99,9 +99,7 @@ def _guarded(
             return response
         response.headers.update(HEADERS)
         if asked == language:
-            response.set_cookie(
-                _LANGUAGE, language, path="/console", max_age=_YEAR, httponly=True, samesite="Lax"
-            )
+            response.set_cookie(_LANGUAGE, language, path="/console", max_age=_YEAR, samesite="Lax")
         return response
 
     return guarded

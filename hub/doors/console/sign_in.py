@@ -73,8 +73,9 @@ async def enter(visit: Visit, tries: Tries) -> web.Response:
     except Refused as refusal:
         if refusal.code in {"unauthenticated", "forbidden"}:
             tries.failed(address, now)
-        # Which route and why, so many lines a minute; never the token.
-        hub.strangers.refused(refusal, f"POST {SIGN_IN}", now)
+        if refusal.row.status < 500:
+            # Which route and why, so many lines a minute; never the token.
+            hub.strangers.refused(refusal, f"POST {SIGN_IN}", now)
         return visit.page("login.html", View(where, refusal.detail), refusal.row.status)
     response = see(where)
     sessions.set_cookie(response, hub.settings, secret)
