@@ -147,7 +147,7 @@ async def picture(page: Page, name: str, *look: str) -> None:
     """Leave a picture for the documents, if any are wanted and this is one of those looks."""
     if os.environ.get("NHRI_SCREENSHOTS") and look in LOOKS and name not in NOT_SHOWN:
         _SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        await page.screenshot(path=_SCREENSHOTS / f"{name}{LOOKS[look]}.png", full_page=True)
+        await page.screenshot(path=_SCREENSHOTS / f"{name}{LOOKS[look]}.png")
 
 
 # --- The history ---
