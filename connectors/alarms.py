@@ -208,6 +208,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Step.LINE,
             "connector-outbox-waiting",
         ),
+        "sent-erased": Kind(
+            Severity.WARNING,
+            "The hub erased a message of ours by a decision",
+            "What had not been received by then will not come: send it again under a new id, if it "
+            "should. The hub's operators say why it was erased.",
+        ),
         # What we received.
         "delivery-broken": Kind(
             Severity.CRITICAL,
@@ -226,6 +232,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "A message is of a kind that this program cannot read",
             "Its sender was told. Update this program, then ask the sender to send it again.",
             Step.UPDATE,
+        ),
+        "received-erased": Kind(
+            Severity.NOTICE,
+            "The hub erased a message that we have a copy of",
+            "Decide by the institution's own rules whether to erase the copy, too.",
         ),
         "message-repeated": Kind(
             Severity.WARNING,

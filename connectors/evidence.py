@@ -42,6 +42,7 @@ def gather(reader: Reader, log: Vkey, row: Sent | Received, served: bytes | None
     if head is None:
         raise StoreError(f"The log was not followed as far as {row.id} yet.")
     rows = [accepted, *(r for r in _receipts(reader, row) if r.index < head.checkpoint.size)]
+    rows += _erasure(reader, row, head)
     rows += _history(reader, row.envelope or None, rows, head, directory)
     tiles = reader.tiles(bundle.tiles(rows, head))
     return bundle.assemble(row.id or "", row.envelope or None, rows, head, tiles)
@@ -79,6 +80,14 @@ def _receipts(reader: Reader, row: Sent | Received) -> Iterator[Row]:
     for index in {e.index for e in reader.expected(row.id) if e.index is not None}:
         for recorded in reader.receipts(index - 1, 1):
             yield _row(jsontext.decode(recorded.raw, Acceptance))
+
+
+def _erasure(reader: Reader, row: Sent | Received, head: Head) -> Iterator[Row]:
+    """The hub's decision to erase the message, where there is one."""
+    erased = reader.erased(row.id or "")
+    if erased is not None and erased.index < head.checkpoint.size:
+        for kept in reader.log_entries(erased.index, erased.index + 1):
+            yield Row(kept.index, kept.raw)
 
 
 def _history(

@@ -24,6 +24,7 @@ from schemas import merkle
 from schemas.checkpoint import Checkpoint
 from schemas.directory import Directory
 from schemas.encoding import format_time
+from schemas.entry import Entry
 from schemas.merkle import TILE_WIDTH, Tile
 from schemas.note import NoteError, Vkey
 from schemas.refusal import Refused
@@ -48,7 +49,8 @@ class Growth(msgspec.Struct):
 def grow(growth: Growth, bundle: list[bytes], code: str) -> None:
     """Append the new entries of a bundle: those from ``growth.size`` on.
 
-    Entries of the directory and about ourselves are kept; of all others only the hash is.
+    Entries of the directory and about ourselves are kept, and what was erased; of all others only
+    the hash is.
     """
     new = bundle[growth.size % TILE_WIDTH :]
     changed = merkle.append(growth.size, growth.edge, [merkle.leaf_hash(raw) for raw in new])
@@ -58,7 +60,8 @@ def grow(growth: Growth, bundle: list[bytes], code: str) -> None:
         except Refused:
             growth.unreadable = index
             continue
-        if entry.type in entries.DIRECTORY_TYPES or monitor.about_ourselves(entry, code):
+        kept = (*entries.DIRECTORY_TYPES, entries.MESSAGE_ERASED)
+        if entry.type in kept or monitor.about_ourselves(entry, code):
             growth.kept.append((index, entry.type, raw))
     growth.size += len(new)
     growth.tiles.update(changed)
@@ -206,6 +209,9 @@ class Follower:
         directory, findings = self._directory, list[Finding | None]()
         for kept in self._store.log_entries(since, until):
             entry = entries.decode(kept.raw)
+            if entry.type == entries.MESSAGE_ERASED:
+                findings.append(self._erased(kept.index, entry))
+                continue
             ours = monitor.about_ourselves(entry, self._own.code)
             if ours:
                 findings.append(monitor.unasked(self._own, kept.index, entry, directory))
@@ -214,6 +220,21 @@ class Follower:
             if since > 0 and not ours and not impossible:
                 findings.append(monitor.changed(kept.index, entry))
         return directory, [finding for finding in findings if finding]
+
+    def _erased(self, index: int, entry: Entry) -> Finding | None:
+        """Note an erasure; a finding where we sent the message or have a copy of it."""
+        store, message_id = self._store, entry.subject or ""
+        store.note_erased(message_id, index, entry.time)
+        waiting = [e for e in store.expected(message_id) if e.state == "waiting"]
+        for expected in waiting:
+            store.end_alarm(
+                "receipt-overdue", monitor.subject(expected), format_time(self._clock())
+            )
+        if store.sent(message_id) is not None:
+            return monitor.own_erased(index, entry, [expected.recipient for expected in waiting])
+        if store.valid(message_id) is not None:
+            return monitor.copy_erased(index, entry)
+        return None
 
     def _served(self, newest: Checkpoint, note: bytes) -> None:
         """Note what the hub gives as its newest, and when it last gave anything."""

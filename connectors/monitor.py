@@ -3,7 +3,7 @@
 Nothing here reads the store or the clock: the callers hand in both sides of each comparison.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -190,6 +190,19 @@ def changed(index: int, entry: Entry) -> Finding:
 
 def _as_evidence(entry: Entry) -> dict[str, Json]:
     return {"entry": b64url(entries.encode(entry))}
+
+
+def own_erased(index: int, entry: Entry, waiting: Sequence[str]) -> Finding:
+    """The hub erased a message of ours; to whom it may not have come is said."""
+    unsure = f"; no receipt had come from {', '.join(waiting)}" if waiting else ""
+    sentence = f"Entry {index} of {entry.time}: the hub erased our message {entry.subject}{unsure}."
+    return Finding("sent-erased", str(entry.subject), sentence, _as_evidence(entry))
+
+
+def copy_erased(index: int, entry: Entry) -> Finding:
+    """The hub erased a message of which we have a copy."""
+    sentence = f"Entry {index} of {entry.time}: the hub erased {entry.subject}; our copy is here."
+    return Finding("received-erased", str(entry.subject), sentence, _as_evidence(entry))
 
 
 # --- Recipients ---

@@ -116,6 +116,10 @@ class Receiver:
             again = there.entry_hash == row.entry_hash
             found = [] if again else [monitor.position_repeated(there, row)]
             return Judged(None, [*judged.findings, *found])
+        if row.state is InboxState.ERASED:
+            elsewhere = self._parts.store.received(row.id or "")
+            # One erasure accounts for one position: it hides no other message.
+            return Judged(None, [monitor.message_repeated(elsewhere, row)]) if elsewhere else judged
         known = self._parts.store.valid(row.id or "") if row.state is InboxState.VALID else None
         if known is not None:
             finding = monitor.message_repeated(known, row)
@@ -125,6 +129,8 @@ class Receiver:
 
     async def _judge(self, item: InboxItem) -> Judged:
         try:
+            if item.tombstone == "erased":
+                return Judged(await self._erased(item))
             entry, envelope = await self._backed(item)
         except Broken as broken:
             return Judged(None, [monitor.unbacked(item.position, str(broken), _evidence(item))])
@@ -162,6 +168,35 @@ class Receiver:
         if not await self._parts.follows(entry.backed):
             raise Broken("its checkpoint is of another history")
         return entry, envelope
+
+    async def _erased(self, item: InboxItem) -> Received:
+        """What stands where an erased message was.
+
+        Of the acceptance only the entry is left: it does not say our position any more. The
+        decision is public, so that the sender hears of it as well; nothing is erased in silence.
+
+        Raises:
+            Broken: the log that we follow has no such decision.
+        """
+        if item.acceptance is None:
+            raise Broken("the tombstone has no acceptance")
+        backed = verification.back_erased(item.acceptance, self._parts.log)
+        if not await self._parts.follows(backed):
+            raise Broken("its checkpoint is of another history")
+        opened = backed.opened
+        if self._parts.store.erased(opened.entry.subject or "") is None:
+            raise Broken(f"the log does not say that {opened.entry.subject} was erased")
+        return Received(
+            position=item.position,
+            state=InboxState.ERASED,
+            raw=jsontext.encode(item.acceptance),
+            received=self._parts.now(),
+            id=opened.entry.subject,
+            sender=opened.entry.actor,
+            index=opened.index,
+            entry_hash=opened.entry_hash,
+            accepted=opened.entry.time,
+        )
 
     def _row(self, item: InboxItem, entry: Entered) -> Received:
         opened = entry.backed.opened

@@ -28,6 +28,7 @@ from connectors.tables import (
     Alarm,
     Answer,
     Cosigned,
+    Erased,
     Expected,
     Figures,
     Followed,
@@ -124,10 +125,13 @@ class Reader:
         return _first(self._rows(Expected, sql, message_id, recipient))
 
     def waiting_receipts(self, before: str = "~", limit: int = 1000) -> list[Expected]:
-        """The receipts still owed for acceptances before a time, the oldest first."""
+        """The receipts still owed for acceptances before a time, the oldest first.
+
+        For what the hub erased none is owed.
+        """
         sql = (
             "SELECT * FROM expected WHERE state = 'waiting' AND since < ? "
-            "ORDER BY since, id, recipient LIMIT ?"
+            "AND id NOT IN (SELECT id FROM erased) ORDER BY since, id, recipient LIMIT ?"
         )
         return self._rows(Expected, sql, before, limit)
 
@@ -140,6 +144,10 @@ class Reader:
         """Our messages without an answer that were queued before a time."""
         sql = "SELECT * FROM sent WHERE state = 'pending' AND queued < ? ORDER BY id"
         return self._rows(Sent, sql, time)
+
+    def erased(self, message_id: str) -> Erased | None:
+        """The hub's decision that erased a message, as the followed log has it."""
+        return _first(self._rows(Erased, "SELECT * FROM erased WHERE id = ?", message_id))
 
     # --- What we received ---
 
@@ -293,6 +301,10 @@ class Reader:
 
     def status(self) -> Figures:
         """The store in figures."""
+        waiting = (
+            "SELECT count(*) FROM expected WHERE state = 'waiting'"
+            " AND id NOT IN (SELECT id FROM erased)"
+        )
         unanswered = (
             "SELECT count(*) FROM inbox LEFT JOIN answers ON answer = number"
             " WHERE status IS NOT NULL AND coalesce(answers.state, 'pending') = 'pending'"
@@ -302,7 +314,7 @@ class Reader:
             followed=self.followed(),
             cosigned=self.cosigned(),
             sent=self._counts("SELECT state, count(*) FROM sent GROUP BY state"),
-            waiting_receipts=self._number("SELECT count(*) FROM expected WHERE state = 'waiting'"),
+            waiting_receipts=self._number(waiting),
             inbox=self._counts("SELECT state, count(*) FROM inbox GROUP BY state"),
             last_position=self.last_position(),
             first_gap=self.first_gap(),
@@ -521,6 +533,10 @@ class Store(Reader):
         Tiles need no cleaning: whoever reads them cuts them to ``size``, and they are overwritten.
         """
         self._write("DELETE FROM log_entries WHERE log_index >= ?", self.size())
+
+    def note_erased(self, message_id: str, index: int, time: str) -> None:
+        """Note that the log says that a message was erased; the first time counts."""
+        self._write("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", message_id, index, time)
 
     def set_followed(self, followed: Followed) -> None:
         """Believe the log up to a size."""

@@ -27,6 +27,13 @@ CREATE TABLE cosigned (
     note BLOB NOT NULL
 ) STRICT
 """,
+    """
+CREATE TABLE erased (
+    id TEXT PRIMARY KEY,
+    log_index INTEGER NOT NULL,
+    time TEXT NOT NULL
+) STRICT, WITHOUT ROWID
+""",
 )
 """What makes of each version of the tables the next one; ``SCHEMA`` is the first."""
 
@@ -215,7 +222,8 @@ class Expected(msgspec.Struct, frozen=True):
 class Received(msgspec.Struct, frozen=True):
     """What stands at one position of the inbox.
 
-    ``raw`` is the delivery as JSON, or a tombstone's acceptance. ``accepted`` is the time of the
+    ``raw`` is the delivery as JSON, or a tombstone's acceptance. Of an erased message the log does
+    not say the position any more, nor the kind. ``accepted`` is the time of the
     log's entry, ``received`` this machine's. ``status`` is what we tell the sender, None where no
     receipt is owed; ``answer`` is the number of the receipt that says it.
     """
@@ -248,6 +256,14 @@ class Received(msgspec.Struct, frozen=True):
         if self.state in (InboxState.EXPIRED, InboxState.ERASED):
             return b""
         return unb64url(jsontext.decode(self.raw, Delivery).envelope)
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """A message that the hub erased by a decision: the entry that says so, and its time."""
+
+    id: str
+    index: int
+    time: str
 
 
 class Owed(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from schemas import jsontext, message, proof, receipt, routing, signature
 from schemas.acceptance import Acceptance, Broken, Delivery, Opened
 from schemas.directory import Directory
 from schemas.encoding import CODE_PATTERN, UUID7_PATTERN, parse_time, unb64url
-from schemas.entry import AcceptedPrivate, RefusedPrivate
+from schemas.entry import AcceptedPrivate, Entry, RefusedPrivate
 from schemas.message import Message
 from schemas.note import Vkey
 from schemas.receipt import Receipt
@@ -62,6 +62,19 @@ def back(acceptance: Acceptance, log: Vkey) -> Backed:
     return Backed(acceptance, opened, proof.parse(acceptance.proof).checkpoint)
 
 
+def back_erased(acceptance: Acceptance, log: Vkey) -> Backed:
+    """Check the acceptance of an erased message against the log's key.
+
+    That it was erased by a decision, the log says below the checkpoint of this proof.
+
+    Raises:
+        Broken: the log's key does not stand behind it, or it names no message and sender.
+    """
+    opened = acceptances.open_erased(acceptance, log)
+    _check_names(opened.entry)
+    return Backed(acceptance, opened, proof.parse(acceptance.proof).checkpoint)
+
+
 def entered(backed: Backed) -> Entered:
     """Read a backed acceptance as that of a message.
 
@@ -69,12 +82,15 @@ def entered(backed: Backed) -> Entered:
         Broken: it is the acceptance of something else, or names what cannot be.
     """
     private = acceptances.accepted_private(backed.opened)
-    entry = backed.opened.entry
-    if not _ID.fullmatch(entry.subject or "") or not _CODE.fullmatch(entry.actor):
-        raise Broken("the entry names no message and sender")
+    _check_names(backed.opened.entry)
     if not _KIND.fullmatch(private.kind):
         raise Broken("the entry names no kind of message")
     return Entered(backed, private)
+
+
+def _check_names(entry: Entry) -> None:
+    if not _ID.fullmatch(entry.subject or "") or not _CODE.fullmatch(entry.actor):
+        raise Broken("the entry names no message and sender")
 
 
 def check_envelope(entry: Entered, envelope: bytes) -> None:

@@ -141,6 +141,9 @@ class Auditor:
     def check_received(self, received: Received) -> None:
         """What stands at a position: the log backs it and, where it is shown, its sender signed."""
         with self._about(f"Position {received.position}"):
+            if received.state is InboxState.ERASED:
+                self._check_erased(received)
+                return
             entry = verification.entered(self._backed(received.acceptance))
             _check_row(received, entry.backed)
             if verification.own_position(entry, self._code) != received.position:
@@ -150,6 +153,15 @@ class Auditor:
             if received.state is InboxState.VALID:
                 self._message(entry, received.envelope)
             self.checked[f"received, {received.state}"] += 1
+
+    def _check_erased(self, received: Received) -> None:
+        """What an erased message leaves: its entry, and the decision, both in the log."""
+        backed = verification.back_erased(received.acceptance, self._log)
+        self._in_history(backed)
+        _check_row(received, backed)
+        if self._reader.erased(received.id or "") is None:
+            raise Broken("the log does not say that it was erased")
+        self.checked[f"received, {received.state}"] += 1
 
     def _message(self, entry: Entered, envelope: bytes) -> Message:
         """Check a message whole: the bytes, the signatures, the rules, and the recipients."""
@@ -172,13 +184,16 @@ class Auditor:
     def _backed(self, acceptance: Acceptance) -> Backed:
         """An acceptance that holds under the log's key and in the history that was followed."""
         backed = verification.back(acceptance, self._log)
+        self._in_history(backed)
+        return backed
+
+    def _in_history(self, backed: Backed) -> None:
         signed = backed.opened.checkpoint
         if signed.size not in self._roots:
             self._roots[signed.size] = self._reader.root_at(signed.size)
         if self._roots[signed.size] != signed.root:
             raise Broken("its checkpoint is of another history than the one followed here")
         self.checked["proofs of inclusion"] += 1
-        return backed
 
     # --- Receipts ---
 

@@ -52,7 +52,7 @@ def inbox(site: Site, after: int | None, limit: int, language: str | None) -> No
                 site.local(str(row["time"])) if row["time"] else None,
                 row["sender"],
                 str(row["kind"] or "").partition(".")[0].replace("_", " "),
-                row["title"] or _NOTHING_TO_SHOW.get(str(row["state"])),
+                _title(row),
                 row["marking"],
             )
             for row in rows
@@ -60,6 +60,12 @@ def inbox(site: Site, after: int | None, limit: int, language: str | None) -> No
     )
     if not rows:
         say("Nothing was received." if last == 0 else f"Nothing after position {start}.")
+
+
+def _title(row: dict[str, Json]) -> str | None:
+    if row["title"] is None:
+        return _NOTHING_TO_SHOW.get(str(row["state"]))
+    return f"{row['title']} (erased by the hub)" if row["erased"] else str(row["title"])
 
 
 def _row(reader: Reader, received: Received, languages: tuple[str, ...]) -> dict[str, Json]:
@@ -74,6 +80,7 @@ def _row(reader: Reader, received: Received, languages: tuple[str, ...]) -> dict
         "kind": received.kind,
         "title": reading.title(reader, read, languages) if read else None,
         "marking": read.marking if read else None,
+        "erased": reader.erased(received.id or "") is not None,
     }
 
 

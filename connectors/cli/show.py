@@ -15,7 +15,7 @@ from connectors.cli.output import print_json, say, say_lines
 from connectors.cli.site import Site, on_site
 from connectors.outbox import Outbox
 from connectors.store import Reader
-from connectors.tables import Expected, InboxState, Received, Sent
+from connectors.tables import Erased, Expected, InboxState, Received, Sent
 from schemas import jsontext, signature
 from schemas.acceptance import Acceptance
 from schemas.directory import Directory
@@ -68,6 +68,7 @@ class View(msgspec.Struct, frozen=True):
     routing: AcceptedPrivate | None
     receipts: list[Expected]
     action: ActionView | None
+    erased: Erased | None = None
 
 
 @click.command(
@@ -122,6 +123,7 @@ def _view(site: Site, message: str, languages: Sequence[str]) -> View:
             routing=_routing(row.acceptance),
             receipts=reader.expected(row.id or ""),
             action=_action(reader, read, languages),
+            erased=reader.erased(row.id or ""),
         )
 
 
@@ -244,6 +246,10 @@ def _facts(site: Site, view: View) -> Iterator[tuple[str, str]]:
     at_position = f" at position {view.position}" if view.position is not None else ""
     yield "id", view.id
     yield view.way, f"{view.state}{at_position}{f': {view.reason}' if view.reason else ''}"
+    if view.erased is not None:
+        when = site.local(view.erased.time)
+        copy = "; this is our own copy" if view.message is not None else ""
+        yield "erased", f"by the hub, {when}, log entry {view.erased.index}{copy}"
     for signer in view.signatures:
         holds = "holds" if signer.holds else "DOES NOT HOLD"
         yield "signed by", f"{signer.member or 'nobody we know'}, key {signer.kid}: {holds}"

@@ -97,7 +97,7 @@ class History:
 
     def acceptance(self, index: int) -> Acceptance:
         """What is given back for an entry."""
-        salt, private = self.privates[index]
+        salt, private = self.privates.get(index, (None, None))
         hashes = merkle.inclusion_proof(index, self.size, self.tiles)
         shown = proof.encode(Proof(index, tuple(hashes), self.checkpoint()))
         return acceptances.pack(self.raws[index], private, salt, shown)

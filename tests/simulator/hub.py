@@ -173,6 +173,15 @@ class SimulatedHub:
         self.accounts[signature.thumbprint(public)] = (code, public)
         return self._logged(entries.MEMBER_JOINED, code, {"statement": b64url(raw)})
 
+    def erase(self, message_id: str, *, decided: bool = True) -> None:
+        """Erase a message, by a decision in the log or without one."""
+        index = self.history.accepted[message_id]
+        del self.history.envelopes[index]
+        del self.history.privates[index]
+        if decided:
+            self._logged(entries.MESSAGE_ERASED, message_id, {})
+        self._bell.ring()
+
     def log_entry(self, entry: Entry, code: str | None = None) -> int:
         """Write any entry into the history, or into the one that somebody is shown."""
         index = (self.histories[code] if code else self.history).append(entry)
@@ -380,7 +389,8 @@ class SimulatedHub:
         acceptance = history.acceptance(index)
         envelope = history.envelopes.get(index)
         if envelope is None:
-            return {"position": position, "tombstone": "expired", "acceptance": acceptance}
+            why = "erased" if acceptance.private is None else "expired"
+            return {"position": position, "tombstone": why, "acceptance": acceptance}
         if self.lies.tamper is not None:
             envelope = self.lies.tamper(envelope)
         delivery = {**msgspec.structs.asdict(acceptance), "envelope": b64url(envelope)}

@@ -260,6 +260,42 @@ async def test_a_message_that_has_expired_leaves_its_position_and_needs_no_recei
         assert kg.alarm_kinds() == set()
 
 
+async def test_a_message_that_was_erased_leaves_its_position_and_is_no_more_waited_for():
+    async with exchange("kz", "kg") as (hub, them), AsyncExitStack() as stack:
+        kz, kg = them.values()
+        clock = MovedClock()
+        await stack.enter_async_context(kz.running(clock=clock))
+        gone = kz.send()
+        await until(lambda: kz.started and kz.receipts(gone), "accepted")
+        clock.off = timedelta(hours=73)
+        await kz.alarmed("receipt-overdue")
+        hub.erase(gone)
+        await until(lambda: kz.alarm_kinds() == {"sent-erased"}, "nothing is overdue any more")
+        told = next(e["sentence"] for e in kz.log.events if e.get("kind") == "sent-erased")
+        assert f"the hub erased our message {gone}; no receipt had come from kg" in str(told)
+        await stack.enter_async_context(kg.running())
+        sent = kz.send()
+        await kg.sees(sent)
+        await kz.settled(sent)
+        erased, _ = kg.ask(lambda store: store.inbox())
+        assert (erased.position, erased.state, erased.id) == (1, InboxState.ERASED, gone)
+        assert (erased.sender, erased.kind, erased.envelope) == ("kz", None, b"")
+        assert kz.receipts(gone) == {"kg": "waiting"}
+        assert kg.alarm_kinds() == set()
+
+
+async def test_of_a_message_that_was_erased_after_it_came_the_institution_is_told():
+    async with exchange("kz", "kg") as (hub, them), AsyncExitStack() as stack:
+        kz, kg = await all_running(them, stack)
+        sent = kz.send()
+        await kz.settled(sent)
+        hub.erase(sent)
+        await until(lambda: ("received-erased", sent) in kg.alarms(), "told")
+        assert ("sent-erased", sent) in kz.alarms()
+        assert kg.has(sent)
+        assert kg.ask(lambda store: store.erased(sent)).index == hub.history.size - 1
+
+
 async def test_an_overdue_receipt_is_an_alarm_until_it_comes():
     async with exchange("kz", "kg") as (_hub, them), AsyncExitStack() as stack:
         kz, kg = them.values()

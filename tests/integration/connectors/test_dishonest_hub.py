@@ -122,6 +122,31 @@ async def test_renumbered_positions_are_seen_and_the_messages_are_still_read():
         assert calm(kz, tj)
 
 
+async def test_a_message_that_is_called_erased_without_a_decision_is_missed():
+    async with region() as (hub, kz, kg, _):
+        read = kz.send()
+        await kz.settled(read)
+        hub.lies.withhold.update({("kg", sent := kz.send()), ("tj", sent)})
+        await until(lambda: sent in hub.history.accepted, "accepted")
+        hub.erase(sent, decided=False)
+        hub.lies.withhold.clear()
+        await kg.alarmed("delivery-broken")
+        assert f"the log does not say that {sent} was erased" in sentence(kg, "delivery-broken")
+        assert kg.ask(lambda store: store.last_position()) == 1
+
+
+async def test_one_erasure_hides_one_message_and_no_other():
+    async with region() as (hub, kz, kg, _):
+        hub.lies.withhold.update({("kg", one := kz.send()), ("kg", other := kz.send())})
+        await until(lambda: {one, other} <= set(hub.history.accepted), "accepted")
+        hub.erase(one)
+        inbox = hub.history.inboxes["kg"]
+        hub.history.inboxes["kg"] = [hub.history.accepted[one]] * len(inbox)
+        hub.lies.withhold.clear()
+        await kg.alarmed("message-repeated")
+        assert kg.ask(lambda store: store.last_position()) == 1
+
+
 async def test_one_position_for_two_messages_is_seen():
     async with region() as (hub, kz, kg, tj):
         first = kz.send()

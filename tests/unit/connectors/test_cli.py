@@ -5,6 +5,7 @@ Two institutions and a hub in memory; the stores are filled by the daemons thems
 
 import asyncio
 import json
+import re
 import secrets
 import shutil
 import sqlite3
@@ -30,7 +31,8 @@ from connectors.store import Store
 from hub import authority
 from schemas import cosignature, message, note, policy, signature, statement
 from schemas import entry as entries
-from schemas.encoding import b64url, format_time, uuid7
+from schemas.encoding import b64url, format_time, unb64url, uuid7
+from schemas.evidence import archive
 from schemas.joint_action import ActionState
 from schemas.message import Text
 from tests import builders
@@ -412,6 +414,40 @@ async def test_a_message_that_is_not_valid_is_listed_and_not_shown(two):
     assert "Believe me" not in listed.stdout + shown.stdout
     assert (await told(kg.path, "verify", "--all", status=1))["ok"] is False
     assert kz.path != kg.path
+
+
+async def test_what_the_hub_erased_is_marked_and_our_own_copy_is_kept(two, tmp_path):
+    hub, kz, kg = two
+    async with running(kz, kg):
+        (kept,) = await send(kz, bulletin(tmp_path))
+        await kz.settled(kept)
+        hub.erase(kept)
+        await until(lambda: ("received-erased", kept) in kg.alarms(), "told")
+    async with running(kz):
+        (never,) = await send(kz, bulletin(tmp_path, "other.md"))
+        await until(lambda: never in hub.history.accepted, "accepted")
+        hub.erase(never)
+    async with running(kg):
+        await until(lambda: kg.ask(lambda store: store.last_position()) == 2, "a tombstone")
+    copy, tombstone = (await told(kg.path, "inbox"))["messages"]
+    assert (copy["state"], copy["erased"], copy["title"]) == ("valid", True, "Посещение")
+    assert (tombstone["state"], tombstone["erased"], tombstone["title"]) == ("erased", True, None)
+    listed = (await typed(kg.path, "inbox")).stdout
+    assert "Посещение (erased by the hub)" in listed
+    assert "(erased)" in listed
+    shown = (await typed(kg.path, "show", "1")).stdout
+    assert "What we saw." in shown
+    assert re.search(r"erased +by the hub, .*, log entry \d+; this is our own copy", shown)
+    assert "received      erased at position 2" in (await typed(kg.path, "show", "2")).stdout
+    verified = await told(kg.path, "verify", "--all")
+    assert (verified["ok"], verified["problems"]) == (True, [])
+    await typed(kg.path, "evidence", kept, "-o", tmp_path / "kept.zip")
+    await typed(kg.path, "evidence", "2", "-o", tmp_path / "erased.zip")
+    for name in ("kept", "erased"):
+        evidence = archive.read((tmp_path / f"{name}.zip").read_bytes())
+        types = [entries.decode(unb64url(one.entry)).type for one in evidence.entries]
+        assert entries.MESSAGE_ERASED in types
+        assert (evidence.envelope is None) == (name == "erased")
 
 
 async def test_show_tells_all_about_a_message_to_sender_and_receiver(two, tmp_path):
