@@ -1,6 +1,7 @@
 """How far each inbox queue of the broker was filled, as the database keeps it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import msgspec
 from sqlalchemy import Connection, func, literal, select, text, union_all
@@ -128,11 +129,16 @@ class StoredLanes:
             if ends.first is None:
                 return []
             rows = connection.execute(
-                select(_message.c.id, _message.c.idx, _message.c.expires, _message.c.envelope)
+                select(
+                    *(_message.c.id, _message.c.idx, _message.c.expires),
+                    *(_message.c.envelope, _message.c.erased),
+                )
                 .where(_message.c.idx.between(ends.first, ends.last), theirs)
                 .order_by(_message.c.idx)
                 .limit(2 * limit)
             ).all()
+            # What is being erased waits for the record, and with it all behind it.
+            rows = [*takewhile(lambda row: row.envelope or row.erased is not None, rows)]
             acceptances = acceptances_of(connection, [row.idx for row in rows])
             late = [row.id for row in rows if row.expires is not None and row.expires <= now]
             expired = _expired(connection, late)

@@ -101,6 +101,7 @@ class Queries:
                 _message.c.idx,
                 _message.c.expires,
                 _message.c.envelope,
+                _message.c.erased,
             )
             .join(_message, _message.c.id == _delivery.c.message_id)
             .where(_delivery.c.recipient == code, _delivery.c.position > after)
@@ -117,6 +118,8 @@ class Queries:
         rows, acceptances = await self._database.read(work)
         items = []
         for row in rows:
+            if not row.envelope and row.erased is None:
+                break  # its erasure is being recorded; without that, nobody believes a tombstone
             tombstone = _tombstone(row, now)
             envelope = None if tombstone else row.envelope
             items.append(InboxItem(row.position, acceptances[row.idx], envelope, tombstone))

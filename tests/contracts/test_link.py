@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from connectors.link import HubRefused, InboxItem
 from hub import app
+from hub.intake.erasure import Erase
 from schemas import acceptance, receipt
 from schemas import entry as entries
 from schemas.encoding import b64url, format_time
@@ -197,6 +198,32 @@ class TestTheInbox:
         assert there.delivery is not None
         # What was on its way at that moment may still come whole; it is the same entry.
         assert (gone.position, gone.proof.entry) == (before + 1, late.entry)
+
+    async def test_holds_a_tombstone_where_a_message_was_erased_before_it_came(self, hub, connect):
+        link, before = connect("kz"), last(hub, "kg")
+        sent = envelope(hub, "kz")
+        opened = hub.open(await link.submit(sent))
+        decided = await hub.service.change(erasing(opened))
+        await link.submit(envelope(hub, "kz"))
+        gone, there = await read(connect("kg"), before, 2)
+        assert (gone.position, there.position) == (before + 1, before + 2)
+        assert there.delivery is not None
+        if gone.delivery is None:  # over the broker it may have been on its way, and comes whole
+            erased = acceptance.open_erased(gone.proof, hub.vkey)
+            assert erased.entry == opened.entry
+            assert erased.checkpoint.size > decided.index
+
+    async def test_sent_again_after_it_was_erased_is_refused_for_good(self, hub, connect):
+        link, sent = connect("kz"), envelope(hub, "kz")
+        opened = hub.open(await link.submit(sent))
+        await hub.service.change(erasing(opened))
+        with pytest.raises(HubRefused) as caught:
+            await link.submit(sent)
+        assert (caught.value.code, caught.value.final) == ("erased", True)
+
+
+def erasing(opened):
+    return Erase(opened.entry.subject, "account:a", "A test of erasing.")
 
 
 class TestReceipts:

@@ -893,11 +893,15 @@ class TestAnErasedMessage:
         applied = await store.database.write(lambda c: erasures.reapply(c, ids))
         assert applied == 1
         assert await store.database.write(lambda c: erasures.reapply(c, ids)) == 0
-        first, second = await store.queries.inbox("kg", 0, 100, store.time)
-        assert (first.tombstone, second.tombstone) == ("erased", None)
+        lanes = StoredLanes(store.database)
+        assert await store.queries.inbox("kg", 0, 100, store.time) == []
+        assert await lanes.owed("kg", 0, 10, ["kg"], store.time) == []
         assert await store.queries.undecided(10) == [message_id()]
         await erase(store, by="hub")
         assert await store.queries.undecided(10) == []
+        first, second = await store.queries.inbox("kg", 0, 100, store.time)
+        assert (first.tombstone, second.tombstone) == ("erased", None)
+        assert len(await lanes.owed("kg", 0, 10, ["kg"], store.time)) == 2
 
 
 class TestTheErasures:
