@@ -1,6 +1,6 @@
 """The job that erases a message by a recorded decision: its content goes, its proofs stay. Pure.
 
-What goes and what stays is told in docs/decisions/0008.
+What goes and what stays is told in docs/erasure.md.
 """
 
 from typing import Annotated
