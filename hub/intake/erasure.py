@@ -68,7 +68,7 @@ class Erase:
         index = batch.append(
             Draft(entries.MESSAGE_ERASED, self._by, message_id, private=jsontext.encode(private))
         )
-        batch.write("erase", erased_id=message_id, decision=index, accepted_as=known.index)
+        batch.write("erase", erased_id=message_id, decision=index)
         batch.facts.messages[message_id] = msgspec.structs.replace(
             known, payload_digest=None, erased=index
         )

@@ -123,6 +123,42 @@ class TestItIsBrokenWhen:
         assert "private part" in broken(forged)
 
 
+class TestAnErasedOne:
+    @pytest.fixture
+    def made(self):
+        return builders.acceptance(before=[b"a"])
+
+    def test_still_has_its_entry_in_the_log(self, made):
+        erased = changed(made, private=None, salt=None)
+        found = acceptance.open_erased(erased, LOG)
+        assert found == msgspec.structs.replace(opened(made), private=b"")
+
+    def test_is_no_acceptance_to_whoever_expects_one(self, made):
+        assert "erased" in broken(changed(made, private=None, salt=None))
+
+    @pytest.mark.parametrize("kept", ["private", "salt"])
+    def test_has_neither_private_part_nor_salt(self, made, kept):
+        erased = changed(made, **{name: None for name in ("private", "salt") if name != kept})
+        with pytest.raises(Broken, match="is there"):
+            acceptance.open_erased(erased, LOG)
+        assert "erased" in broken(erased)
+
+    def test_is_that_of_a_message(self):
+        line = entries.encode(builders.entry("receipts.recorded", private=b"{}"))
+        erased = acceptance.pack(line, None, None, builders.prove(line))
+        with pytest.raises(Broken, match=r"receipts\.recorded, not message\.accepted"):
+            acceptance.open_erased(erased, LOG)
+
+    def test_does_not_hold_under_another_log(self):
+        other = builders.acceptance(log_key=key("false hub"))
+        with pytest.raises(Broken):
+            acceptance.open_erased(changed(other, private=None, salt=None), LOG)
+
+    def test_cannot_be_delivered(self, made):
+        with pytest.raises(AssertionError):
+            acceptance.deliver(changed(made, private=None, salt=None), b"")
+
+
 class TestThePrivatePartOfAMessage:
     def in_log(self, kind, private):
         line = entries.encode(builders.entry(kind, message_id(), private=private))

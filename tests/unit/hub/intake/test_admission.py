@@ -170,9 +170,16 @@ class TestTheSameId:
         refusal = refused(signed(message(marking="TLP:CLEAR")), known=self.KNOWN)
         assert (refusal.code, refusal.path) == ("id-conflict", "$.id")
 
-    def test_from_another_sender_is_a_conflict(self):
+    @pytest.mark.parametrize("known", [KNOWN, Known(7, "kz", None, 9)])
+    def test_from_another_sender_is_a_conflict(self, known):
         raw = signed(message(sender="kg", audience=["kz"]))
-        assert refused(raw, "kg", known=self.KNOWN).code == "id-conflict"
+        assert refused(raw, "kg", known=known).code == "id-conflict"
+
+    def test_of_what_was_erased_is_refused_whatever_the_payload(self):
+        for raw in (self.RAW, signed(message(marking="TLP:CLEAR"))):
+            refusal = refused(raw, known=Known(7, "kz", None, 9))
+            assert (refusal.code, refusal.path, refusal.row.retryable) == ("erased", "$.id", False)
+            assert "entry 7" in refusal.detail
 
 
 class TestTheQuota:
