@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from msgspec import Meta
 from connectors import keys
 from schemas.encoding import CODE_PATTERN
 from schemas.note import NoteError, Vkey
+from schemas.vocabulary import LANGUAGES
 
 _TEMPLATE = """\
 # The connector of one institution. Paths are relative to this file.
@@ -37,23 +38,42 @@ log = {log}  # the key that the hub's log is verified with
 # [witness]  # where another log may reach the witness (C2SP tlog-witness); our hub need not
 # listen = "127.0.0.1:8099"
 
+# [mail]  # who is told of alarms by e-mail; no message's content is ever in it
+# host = "mail.example.org"
+# from = "connector@example.org"
+# to = ["technician@example.org"]
+# user = "connector"  # where the server wants one; the password in a file of mode 0600
+# password_file = "mail-password"
+# tls = "starttls"  # or "tls", or "none" for a server on this machine
+# language = "ru"  # the institution's own by default: kk ky tg tk uz-Latn uz-Cyrl ru en
+
 [receipts]
 overdue_hours = 72  # when a recipient's receipt counts as overdue
 """
 
-_NUMBERS = frozenset({"overdue_hours"})
+_NUMBERS = frozenset({"overdue_hours", "port"})
+
+_LISTS = frozenset({"to"})
+"""In the environment a text with commas."""
+
+_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,255}$(?!\n)"
 
 _HINTS = MappingProxyType(
     {
         "code": "A code is 2 to 16 of the characters a-z, 0-9 and -, a letter first",
         "hub.url": "An address is written like https://hub.example",
         "link.amqp": "An address is written like amqps://kz@hub.example/nhri",
+        "mail.from": "An address is written like connector@example.org",
+        "mail.to": 'Addresses are written like ["technician@example.org"]',
+        "mail.host": "A host is written like mail.example.org",
     }
 )
 
 _ENCRYPTED = frozenset({"https", "amqps"})
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 Toml: TypeAlias = "str | int | float | bool | list[Toml] | dict[str, Toml]"
 
@@ -107,6 +127,28 @@ class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return host.strip("[]"), int(port)
 
 
+class MailConfig(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"sender": "from"}
+):
+    """The mail server that takes alarms, and who is told; without ``host`` nobody is.
+
+    ``port`` 0 is the usual one: 587 with ``starttls``, 465 with ``tls``, 25 with ``none``. ``ca``
+    is a PEM file of whom to believe, where the machine's own authorities are not meant.
+    ``language`` is a tag of the exchange's languages; empty for the institution's own.
+    """
+
+    host: Annotated[str, Meta(pattern=r"^([A-Za-z0-9.:-]{1,255})?$(?!\n)")] = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    ca: str = ""
+    user: str = ""
+    password: str = ""
+    password_file: str = ""
+    sender: Annotated[str, Meta(pattern=_ADDRESS)] | None = None
+    to: tuple[Annotated[str, Meta(pattern=_ADDRESS)], ...] = ()
+    language: str = ""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(pattern=CODE_PATTERN)]
     hub: HubConfig
@@ -115,6 +157,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipts: ReceiptsConfig = ReceiptsConfig()
     metrics: MetricsConfig = MetricsConfig()
     witness: WitnessConfig = WitnessConfig()
+    mail: MailConfig = MailConfig()
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -127,6 +170,7 @@ class Config(msgspec.Struct, frozen=True):
     link: LinkConfig = LinkConfig()
     metrics: Path | None = None
     witness: WitnessConfig = WitnessConfig()
+    mail: MailConfig = MailConfig()
 
     @property
     def log_key(self) -> Vkey:
@@ -189,22 +233,49 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     except msgspec.ValidationError as error:
         detail, _, place = str(error).partition(" - at ")
         field = place.strip("`$.") or "settings"
-        raise ConfigError(f"{path}: {field}: {_HINTS.get(field, detail)}.") from None
+        raise ConfigError(
+            f"{path}: {field}: {_HINTS.get(field.partition('[')[0], detail)}."
+        ) from None
     except NoteError as error:
         raise ConfigError(f"{path}: hub.log: {error}") from None
+    wrong = _wrong_in(file.mail)
+    if wrong:
+        raise ConfigError(f"{path}: {wrong}")
     folder = path.resolve().parent
     state = folder / (file.state or file.code)
     link = _with_paths(file.link, folder, state)
     metrics = folder / file.metrics.file if file.metrics.file else None
-    return Config(file.code, state, file.hub, file.receipts, link, metrics, file.witness)
+    mail = _absolute(file.mail, ("ca", "password_file"), folder)
+    return Config(file.code, state, file.hub, file.receipts, link, metrics, file.witness, mail)
+
+
+def _wrong_in(mail: MailConfig) -> str | None:
+    """What cannot be meant in the settings for mail, as a sentence that begins with the field."""
+    if not mail.host:
+        return None if mail == MailConfig() else "mail.host: The mail server is missing."
+    if mail.sender is None:
+        return "mail.from: The sender's address is missing."
+    if not mail.to:
+        return "mail.to: Nobody is to be told; name at least one address."
+    if mail.tls == "none" and mail.user and mail.host not in _LOOPBACK:
+        return "mail.tls: A password is not sent unencrypted; use starttls or tls."
+    if mail.language and mail.language not in LANGUAGES:
+        return f"mail.language: There are {', '.join(LANGUAGES)}."
+    return None
 
 
 def _with_paths(link: LinkConfig, folder: Path, state: Path) -> LinkConfig:
     files = {name: getattr(link, name) for name in ("ca", "certificate", "key")}
     if link.certificate and not link.key:
         files["key"] = str(state / "keys" / keys.TLS_FILE)
-    absolute = {name: str(folder / file) for name, file in files.items() if file}
-    return msgspec.structs.replace(link, **absolute)
+    return _absolute(msgspec.structs.replace(link, **files), tuple(files), folder)
+
+
+def _absolute(section: S, names: tuple[str, ...], folder: Path) -> S:
+    """A section with the files that it names as absolute paths."""
+    named = {name: getattr(section, name) for name in names}
+    absolute = {name: str(folder / file) for name, file in named.items() if file}
+    return msgspec.structs.replace(section, **absolute)
 
 
 def template(code: str, url: str, log: str) -> str:
@@ -219,16 +290,23 @@ def _override(
     table: dict[str, Toml], of: type[msgspec.Struct], prefix: str, environ: Mapping[str, str]
 ) -> None:
     for field in msgspec.structs.fields(of):
-        variable = f"{prefix}_{field.name.upper()}"
+        name = field.encode_name
+        variable = f"{prefix}_{name.upper()}"
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            inner = table.setdefault(field.name, {})
+            inner = table.setdefault(name, {})
             if isinstance(inner, dict):  # anything else is refused with its name afterwards
                 _override(inner, field.type, variable, environ)
             continue
         text = _from_environment(variable, environ)
         if text is not None:
-            # A number stands in the environment as text; only there may it.
-            table[field.name] = int(text) if field.name in _NUMBERS and text.isdecimal() else text
+            table[name] = _value(name, text)
+
+
+def _value(name: str, text: str) -> Toml:
+    """A value out of the environment, where all is text; only there may it be."""
+    if name in _LISTS:
+        return [item.strip() for item in text.split(",")]
+    return int(text) if name in _NUMBERS and text.isdecimal() else text
 
 
 def _from_environment(variable: str, environ: Mapping[str, str]) -> str | None:

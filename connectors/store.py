@@ -34,6 +34,7 @@ from connectors.tables import (
     Followed,
     Identity,
     LogEntry,
+    MailTrouble,
     Owed,
     Received,
     RecordedReceipt,
@@ -299,6 +300,26 @@ class Reader:
         sql = "SELECT * FROM alarms WHERE ended IS NULL OR ? ORDER BY number DESC"
         return self._rows(Alarm, sql, ended)
 
+    def unmailed(self, since: str) -> list[Alarm]:
+        """The alarms that no mail server took yet, the oldest first.
+
+        Those that were over before ``since`` are no news any more.
+        """
+        sql = (
+            "SELECT * FROM alarms WHERE mailed IS NOT time AND (ended IS NULL OR ended >= ?)"
+            " ORDER BY number"
+        )
+        return self._rows(Alarm, sql, since)
+
+    def last_mailed(self) -> dict[str, str]:
+        """When a mail server last took an alarm of each kind."""
+        sql = "SELECT kind, max(taken) FROM alarms WHERE taken IS NOT NULL GROUP BY kind"
+        return dict(msgspec.convert([*self._select(sql)], list[tuple[str, str]]))
+
+    def mail_trouble(self) -> MailTrouble | None:
+        """What keeps mails from being taken; None while nothing does."""
+        return _first(self._rows(MailTrouble, "SELECT since, detail FROM mail_trouble"))
+
     def status(self) -> Figures:
         """The store in figures."""
         waiting = (
@@ -419,7 +440,8 @@ class Store(Reader):
                 self._write("PRAGMA user_version = 1")
         for version in range(self._number("PRAGMA user_version"), VERSION):
             with self.transaction():
-                self._write(UPGRADES[version - 1])
+                for statement in UPGRADES[version - 1].split(";"):
+                    self._write(statement)
                 self._write(f"PRAGMA user_version = {version + 1}")
         if [*self._select("PRAGMA quick_check(1)")] != [("ok",)]:
             raise StoreError(f"{self._path} is damaged; bring it back from a backup.")
@@ -581,6 +603,25 @@ class Store(Reader):
             "UPDATE alarms SET ended = ? WHERE kind = ? AND subject = ? AND ended IS NULL",
             *(now, kind, subject),
         )
+
+    def note_mailed(self, alarms: Iterable[Alarm], now: str) -> None:
+        """Note that a mail server took these alarms, as they were raised when it was asked."""
+        self._many(
+            "UPDATE alarms SET mailed = ?, taken = ? WHERE number = ?",
+            [(alarm.time, now, alarm.number) for alarm in alarms],
+        )
+
+    def note_mail_trouble(self, detail: str, now: str) -> None:
+        """Note what keeps mails from being taken; since when stays as it was."""
+        self._write(
+            "INSERT INTO mail_trouble VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET"
+            " detail = excluded.detail",
+            *(now, detail),
+        )
+
+    def end_mail_trouble(self) -> None:
+        """Note that mails are taken."""
+        self._write("DELETE FROM mail_trouble")
 
     def _write(self, sql: str, *values: Value) -> sqlite3.Cursor:
         try:

@@ -34,6 +34,15 @@ CREATE TABLE erased (
     time TEXT NOT NULL
 ) STRICT, WITHOUT ROWID
 """,
+    """
+ALTER TABLE alarms ADD COLUMN mailed TEXT;
+ALTER TABLE alarms ADD COLUMN taken TEXT;
+CREATE TABLE mail_trouble (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    since TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT
+""",
 )
 """What makes of each version of the tables the next one; ``SCHEMA`` is the first."""
 
@@ -332,7 +341,11 @@ class Cosigned(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """A finding that was raised; ``ended`` where it is over."""
+    """A finding that was raised; ``ended`` where it is over.
+
+    ``mailed`` is the ``time`` of the last raising that a mail server took, at ``taken``: an alarm
+    waits to be mailed while ``mailed`` is not ``time``.
+    """
 
     number: int
     kind: str
@@ -341,11 +354,20 @@ class Alarm(msgspec.Struct, frozen=True):
     sentence: str
     evidence: bytes
     ended: str | None
+    mailed: str | None = None
+    taken: str | None = None
 
     @property
     def severity(self) -> Severity:
         """The severity of its kind."""
         return KINDS[self.kind].severity
+
+
+class MailTrouble(msgspec.Struct, frozen=True):
+    """What keeps mails from being taken, as the server said it last, and since when."""
+
+    since: str
+    detail: str
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from tests import builders
 
 LOG = str(builders.LOG)
 TEXT = config.template("kz", "http://127.0.0.1:8080", LOG)
+MAIL = f"{TEXT}[mail]\nhost = 'm.example'\nfrom = \"c@b.c\"\nto = ['a@b.c']\n"
 
 
 @pytest.fixture
@@ -56,6 +57,29 @@ def test_a_variable_can_name_a_file_instead(load, tmp_path):
     assert load(NHRI_HUB_URL_FILE=str(tmp_path / "url")).hub.url == "https://hub.example"
 
 
+def test_mail_is_off_until_a_server_is_named(load, tmp_path):
+    assert load().mail.host == ""
+    mail = load(MAIL + "ca = 'ca.pem'\npassword_file = 'secret'\n").mail
+    assert (mail.host, mail.port, mail.tls) == ("m.example", 0, "starttls")
+    assert (mail.sender, mail.to) == ("c@b.c", ("a@b.c",))
+    assert mail.ca == str(tmp_path.resolve() / "ca.pem")
+    assert mail.password_file == str(tmp_path.resolve() / "secret")
+
+
+def test_mail_can_be_set_in_the_environment_with_its_password_in_a_file(load, tmp_path):
+    (tmp_path / "secret").write_text("open sesame\n")
+    mail = load(
+        NHRI_MAIL_HOST="m.example",
+        NHRI_MAIL_PORT="2525",
+        NHRI_MAIL_FROM="c@b.c",
+        NHRI_MAIL_TO="a@b.c, d@e.f",
+        NHRI_MAIL_USER="c",
+        NHRI_MAIL_PASSWORD_FILE=str(tmp_path / "secret"),
+    ).mail
+    assert (mail.port, mail.sender, mail.to) == (2525, "c@b.c", ("a@b.c", "d@e.f"))
+    assert mail.password == "open sesame"
+
+
 def test_other_variables_are_left_alone(load):
     assert load(NHRI_DATABASE_URL="postgresql:///hub").code == "kz"
 
@@ -75,6 +99,15 @@ def test_other_variables_are_left_alone(load):
         (TEXT.replace(LOG, "nonsense"), {}, "hub.log: A verifier key is written"),
         ("code = ", {}, "not a TOML file"),
         ('hub = "here"', {}, "hub: Expected `object`, got `str`"),
+        (f"{TEXT}[mail]\nto = ['a@b.c']\n", {}, "mail.host: The mail server is missing"),
+        (MAIL.replace("from", "# from"), {}, "mail.from: The sender's address is missing"),
+        (MAIL.replace("['a@b.c']", "[]"), {}, "mail.to: Nobody is to be told"),
+        (MAIL.replace("a@b.c", "a@b.c, d@e.f"), {}, "mail.to[0]: Addresses are written"),
+        (MAIL.replace("c@b.c", "c@b.c\\n"), {}, "mail.from: An address is written"),
+        (MAIL + "tls = 'none'\nuser = 'c'\n", {}, "mail.tls: A password is not sent unencrypted"),
+        (MAIL + "tls = 'maybe'\n", {}, "mail.tls: Invalid enum value 'maybe'"),
+        (MAIL + "language = 'fr'\n", {}, "mail.language: There are en, ru"),
+        (MAIL + "port = 70000\n", {}, "mail.port: Expected `int` <= 65535"),
         (TEXT, {"NHRI_HUB_URL_FILE": "/nowhere"}, "NHRI_HUB_URL_FILE: /nowhere cannot be read"),
     ],
 )

@@ -12,6 +12,7 @@ from connectors.tables import (
     VERSION,
     Followed,
     InboxState,
+    MailTrouble,
     Received,
     RecordedReceipt,
     SentState,
@@ -384,6 +385,53 @@ def test_the_same_alarm_is_raised_once_and_again_when_it_was_over(store):
     (alarm,) = store.alarms()
     assert jsontext.parse(alarm.evidence) == {"since": time()}
     assert alarm.severity is Severity.WARNING
+
+
+def test_an_alarm_waits_to_be_mailed_until_it_was_and_again_when_it_comes_back(store):
+    finding = Finding("hub-away", "hub", "It is away.")
+    raised(store, finding)
+    (first,) = store.unmailed(time())
+    with store.transaction():
+        store.note_mailed([first], time(1))
+    assert store.unmailed(time()) == []
+    assert store.last_mailed() == {"hub-away": time(1)}
+    with store.transaction():
+        store.end_alarm("hub-away", "hub", time(2))
+        store.raise_alarms([finding], time(3))
+    assert [alarm.time for alarm in store.unmailed(time())] == [time(3)]
+    with store.transaction():
+        store.note_mailed([first], time(4))  # the letter was about the first time
+    assert len(store.unmailed(time())) == 1
+    with store.transaction():
+        store.end_alarm("hub-away", "hub", time(5))
+    assert len(store.unmailed(time(5))) == 1
+    assert store.unmailed(time(6)) == []
+
+
+def test_what_keeps_mails_is_known_since_when_and_until_it_is_over(store):
+    with store.transaction():
+        store.note_mail_trouble("No route.", time(1))
+        store.note_mail_trouble("Refused.", time(2))
+    assert store.mail_trouble() == MailTrouble(time(1), "Refused.")
+    with store.transaction():
+        store.end_mail_trouble()
+    assert store.mail_trouble() is None
+
+
+def test_a_store_of_the_first_version_is_brought_up_and_keeps_its_alarms(path):
+    with Store.open_for(path, "kz", LOG) as store:
+        raised(store, Finding("hub-away", "hub", "It is away."))
+    with sqlite3.connect(path) as connection:
+        for statement in (
+            *("DROP TABLE mail_trouble", "DROP TABLE cosigned"),
+            *(f"ALTER TABLE alarms DROP COLUMN {name}" for name in ("mailed", "taken")),
+            "PRAGMA user_version = 1",
+        ):
+            connection.execute(statement)
+    connection.close()
+    with Store.open_for(path, "kz", LOG) as store:
+        assert [alarm.kind for alarm in store.unmailed(time())] == ["hub-away"]
+        assert store.cosigned() is None
 
 
 def raised(store, finding):
