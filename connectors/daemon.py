@@ -18,7 +18,17 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from connectors import acknowledged, certificate, joined, keys, metrics, monitor, profile, sdnotify
+from connectors import (
+    acknowledged,
+    certificate,
+    joined,
+    keys,
+    letter,
+    metrics,
+    monitor,
+    profile,
+    sdnotify,
+)
 from connectors import config as configs
 from connectors.alarms import Finding
 from connectors.certificate import CertificateError, Renewal
@@ -49,8 +59,9 @@ class Pace(msgspec.Struct, frozen=True):
 
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
     something to give. ``idle``: between two such questions. ``log``: following the log.
-    ``witness``: cosigning it. ``watch``: looking for what is overdue. ``certificate``: looking when
-    it ends. ``first`` and ``longest``: the bounds of the back-off.
+    ``witness``: cosigning it. ``watch``: looking for what is overdue. ``mail``: looking for alarms
+    to be mailed. ``certificate``: looking when it ends. ``first`` and ``longest``: the bounds of
+    the back-off.
     """
 
     outbox: float = 0.5
@@ -59,6 +70,7 @@ class Pace(msgspec.Struct, frozen=True):
     log: float = 30
     witness: float = 5
     watch: float = 60
+    mail: float = 5
     certificate: float = certificate.AGAIN.total_seconds()
     first: float = 1
     longest: float = 300
@@ -118,6 +130,12 @@ class Daemon:
         if self._renewal is not None:
             renew = self._renewal.step
             works.append(self._work("certificate", renew, lambda: asyncio.sleep(pace.certificate)))
+        if self._config.mail.host:
+            # Where nobody is told by mail, the memory for it is not taken.
+            from connectors.mail import Mailer  # noqa: PLC0415
+
+            tell = Mailer(self._parts, self._config).step
+            works.append(self._work("mail", tell, lambda: asyncio.sleep(pace.mail)))
         tasks = [asyncio.ensure_future(work) for work in works]
         stopped = asyncio.ensure_future(stop.wait())
         try:
@@ -187,7 +205,15 @@ class Daemon:
             oldest = pending[0].queued if pending else None
             known = acknowledged.read(self._config.acknowledged)
             now = self._parts.clock()
-            text = metrics.text(store.status(), oldest, store.alarms(), known, now)
+            unmailed = store.unmailed(letter.news_since(now)) if self._config.mail.host else []
+            text = metrics.text(
+                store.status(),
+                oldest,
+                store.alarms(),
+                known,
+                len(letter.waiting(unmailed, known)),
+                now,
+            )
             metrics.write(path, text)
 
     def _look_for_overdue(self) -> None:

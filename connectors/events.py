@@ -91,6 +91,10 @@ class Events:
             else:
                 self._log.error("alarm", kind=finding.kind, sentence=finding.sentence)
 
+    def mailed(self, count: int) -> None:
+        """The mail server took a letter about so many alarms."""
+        self._log.info("alarms.mailed", count=count)
+
     def trouble(self, work: str, error: Exception, delay: float) -> None:
         """Something did not work and is tried again after ``delay`` seconds."""
         self._log.warning("trouble", work=work, detail=str(error), again_in=round(delay, 1))

@@ -26,6 +26,7 @@ GAUGES: Mapping[str, str] = MappingProxyType(
         "nhri_connector_inbox_messages": "Positions of the inbox by what stands there",
         "nhri_connector_answers_waiting": "Messages whose receipt by us is not recorded yet",
         "nhri_connector_alarms": "Alarms that are not over by kind and acknowledgement",
+        "nhri_connector_alarms_unmailed": "Alarms that no mail server took yet, where one is set",
         "nhri_connector_log_entries": "Entries of the hub's log that were followed and verified",
         "nhri_connector_log_behind_entries": "Entries that the hub served and we did not follow",
         "nhri_connector_witness_entries": "Entries of the log that we cosigned as witness",
@@ -47,6 +48,7 @@ def text(
     oldest: str | None,
     alarms: Iterable[Alarm],
     known: Acknowledgements,
+    unmailed: int,
     now: datetime,
 ) -> str:
     """The figures of a store in Prometheus's text format.
@@ -56,10 +58,15 @@ def text(
         oldest: when the oldest message of ours without an answer was queued.
         alarms: those that are not over.
         known: what was acknowledged.
+        unmailed: how many alarms wait for the mail server.
         now: the time on this machine.
     """
     lines: list[str] = []
-    samples = (*_samples(figures, oldest, now), *_alarms(alarms, known))
+    samples = (
+        *_samples(figures, oldest, now),
+        *_alarms(alarms, known),
+        ("nhri_connector_alarms_unmailed", {}, unmailed),
+    )
     for name, labels, value in samples:
         if f"# TYPE {name} gauge" not in lines:
             lines += [f"# HELP {name} {GAUGES[name]}", f"# TYPE {name} gauge"]

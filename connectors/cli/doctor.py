@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from connectors import acknowledged, certificate, joined
+from connectors import acknowledged, certificate, joined, letter
 from connectors.acknowledged import Acknowledgement, Acknowledgements
 from connectors.alarms import KINDS, Severity
 from connectors.certificate import CertificateError
@@ -264,6 +264,7 @@ def _store(site: Site, reader: Reader) -> Iterator[Finding]:
         + ("" if figures.first_gap is None else f"; position {figures.first_gap} is missing"),
     )
     yield from _alarms(site, reader)
+    yield _mail(site, reader)
 
 
 def _standing(site: Site, reader: Reader) -> Finding:
@@ -297,6 +298,23 @@ def _alarms(site: Site, reader: Reader) -> Iterator[Finding]:
         # A notice that somebody has seen is no news.
         if alarm.kind not in watched.KINDS and not (noted and alarm.severity is Severity.NOTICE):
             yield _alarm(site, alarm, noted)
+
+
+def _mail(site: Site, reader: Reader) -> Finding:
+    what, mail = "mail", site.config.mail
+    if not mail.host:
+        advice = f"[mail] in {site.path} names a mail server, and who is to hear of alarms."
+        return Finding(Verdict.NOTE, what, "nobody is told of alarms by e-mail", advice)
+    known = acknowledged.read(site.config.acknowledged)
+    count = len(letter.waiting(reader.unmailed(letter.news_since(now())), known))
+    trouble = reader.mail_trouble()
+    if trouble is not None:
+        verdict = Verdict.BAD if count else Verdict.NOTE
+        sentence = f"{count} alarms wait; since {site.local(trouble.since)}: {trouble.detail}"
+        advice = f"It is tried again by itself. Check [mail] in {site.path}."
+        return Finding(verdict, what, sentence, advice)
+    waits = f"; {count} wait to be mailed" if count else ""
+    return Finding(Verdict.GOOD, what, f"alarms are mailed to {', '.join(mail.to)}{waits}")
 
 
 def _watched(name: str, one: Watched, known: Acknowledgements) -> Finding:

@@ -29,7 +29,15 @@ from tests.simulator.waiting import until
 T = TypeVar("T")
 
 FAST = Pace(
-    outbox=0.02, wait=2, idle=0.01, log=0.05, witness=0.05, watch=0.05, first=0.02, longest=0.2
+    outbox=0.02,
+    wait=2,
+    idle=0.01,
+    log=0.05,
+    witness=0.05,
+    watch=0.05,
+    mail=0.05,
+    first=0.02,
+    longest=0.2,
 )
 """The daemon in a hurry; what it waits for is still awaited, never assumed."""
 

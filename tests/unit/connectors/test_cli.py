@@ -921,6 +921,17 @@ async def test_doctor_tells_receipts_recipients_and_entries_about_us_one_by_one(
         assert found[name]["advice"] in text
 
 
+async def test_doctor_says_who_is_told_of_alarms(full):
+    kz, _, _ = full
+    found = findings(await told(kz.path, "doctor", status=1))["mail"]
+    assert (found["verdict"], found["sentence"]) == ("note", "nobody is told of alarms by e-mail")
+    text = "[mail]\nhost = 'm.example'\nfrom = 'c@kz.example'\nto = ['a@kz.example']\n"
+    kz.path.write_text(kz.path.read_text() + text)
+    found = findings(await told(kz.path, "doctor", status=1))["mail"]
+    assert found["verdict"] == "ok"
+    assert found["sentence"] == "alarms are mailed to a@kz.example"
+
+
 async def test_doctor_says_that_the_watched_is_well(full):
     kz, _, _ = full
     found = findings(await told(kz.path, "doctor", status=1))

@@ -37,7 +37,7 @@ KNOWN = {3: Acknowledgement(3, format_time(NOW), "They know.", format_time(NOW))
 
 
 def text_of(figures=FIGURES, oldest=None):
-    return metrics.text(figures, oldest, ALARMS, KNOWN, NOW)
+    return metrics.text(figures, oldest, ALARMS, KNOWN, 5, NOW)
 
 
 def families(text):
@@ -77,6 +77,7 @@ def test_the_figures_are_those_of_the_store():
         ("nhri_connector_inbox_messages", "expired"): 1,
         ("nhri_connector_inbox_messages", "erased"): 0,
         ("nhri_connector_answers_waiting",): 3,
+        ("nhri_connector_alarms_unmailed",): 5,
         ("nhri_connector_log_entries",): 120,
         ("nhri_connector_log_behind_entries",): 5,
         ("nhri_connector_hub_seen_timestamp_seconds",): (NOW - timedelta(minutes=1)).timestamp(),
