@@ -48,6 +48,7 @@ from hub.settings import Settings, StartError
 from hub.store import copies, database, journal
 from hub.store.database import Database, open_database
 from hub.store.erasures import Erasures
+from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
@@ -70,6 +71,12 @@ _RESTORED = "It had been erased before a backup was restored."
 
 FOLLOW_SECONDS = 1.0
 """How long those who wait at one hub may wait longer for what another one accepted."""
+
+GATHER_SECONDS = 0.2
+"""How long entries are gathered for one commit of the search index."""
+
+GIVE_WAY_SECONDS = 0.5
+"""How long the search index waits between two commits where the recorder has work."""
 
 log = structlog.get_logger("hub")
 
@@ -100,6 +107,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             await _record_start(service)
             tasks.append(asyncio.create_task(_upkeep(service, database, erasures)))
             tasks.append(asyncio.create_task(service.patrol.run()))
+            tasks.append(_fill_index(service, database, listeners))
             tasks += _join_broker(service, listeners)
             if database.shared:
                 tasks.append(asyncio.create_task(_follow_others(service)))
@@ -328,6 +336,31 @@ async def _follow_others(service: Service) -> None:
                 touched |= service.recorder.state.directory.participants.keys()
             service.bells.ring(touched)
             size = news.size
+
+
+def _fill_index(
+    service: Service, database: Database, listeners: list[Callable[[Committed], None]]
+) -> asyncio.Task[None]:
+    committed = asyncio.Event()
+    listeners.append(lambda _: committed.set())
+    return asyncio.create_task(_index(service, Index(database), committed))
+
+
+async def _index(service: Service, index: Index, committed: asyncio.Event) -> None:
+    """Fill the search index behind the commits, ours and other hubs'; ours go first."""
+    while True:
+        committed.clear()
+        more = False
+        try:
+            more = await index.advance()
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            log.warning("index.failed", reason=str(error))
+        if more and service.recorder.waiting:
+            await asyncio.sleep(GIVE_WAY_SECONDS)
+        if not more:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(committed.wait(), UPKEEP_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS)
 
 
 async def _warn_of_ends(

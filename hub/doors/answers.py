@@ -192,7 +192,12 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Log entries that match. ``next`` is the ``after`` of the next page, null on the last."""
+    """Log entries that match.
+
+    ``next`` is the ``after`` of the next page, or its ``before`` where the newest come first; null
+    on the last. A page can have fewer events than asked for, or none, and still a ``next``: that is
+    how far the log was searched in the time that one request may take.
+    """
 
     events: list[Event]
     next: Index | None

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from hub import certificates
 from hub.doors.service import Asked, Service, answer, query
 from hub.intake import membership
-from hub.ledger import explain, verify
+from hub.ledger import explain, search, verify
 from hub.ledger.queries import Event, EventFilter
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
@@ -20,26 +20,46 @@ from schemas import jsontext
 from schemas.encoding import TIME_PATTERN, UUID7_PATTERN, parse_time
 from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.refusal import Refused
+from schemas.vocabulary import SDG_GOALS, SDG_TARGETS, THEMES
+
+_SDGS = frozenset({*map(str, SDG_GOALS), *SDG_TARGETS})
+
+Moment = Annotated[str, Meta(pattern=TIME_PATTERN)]
 
 
-class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which events are meant; everything given must hold."""
+class Filters(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """What is searched for; everything given must hold.
+
+    ``member`` takes part in whatever way. ``message`` finds all that became of one, its receipts
+    included. A goal as ``sdg`` finds its targets, too. ``text`` are words of messages marked
+    TLP:CLEAR or TLP:GREEN that all occur, in whatever language; ``*`` behind one makes it the
+    beginning of a word. ``since`` is included, ``until`` is not.
+    """
 
     type: str | None = None
     actor: str | None = None
     subject: str | None = None
     member: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
     kind: str | None = None
     marking: str | None = None
+    theme: str | None = None
+    sdg: str | None = None
     thread: str | None = None
-    since: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
-    until: Annotated[str, Meta(pattern=TIME_PATTERN)] | None = None
+    message: str | None = None
+    text: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
-class Search(Filters, frozen=True):
-    """The parameters of a search, a page at a time."""
+class Search(Filters, frozen=True, kw_only=True):
+    """A search, oldest first and beyond ``after``; with ``before``, newest first and below it."""
 
     after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
+    before: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
 
@@ -50,18 +70,32 @@ class Whom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def event_filter(wanted: Filters) -> EventFilter:
-    """What parameters of a request ask the store for: those of the same name.
+    """What the parameters of a request ask for.
 
     Raises:
-        Refused: ``bad-request``: a time is none.
+        Refused: ``bad-request``; nothing could be found by it.
     """
+    values = msgspec.to_builtins(wanted)
+    given = EventFilter(**{n: values[n] for n in EventFilter.__struct_fields__ if n in values})
+    _check_times(given)
+    for name, value in values.items():
+        if isinstance(value, str) and "\x00" in value:
+            raise Refused("bad-request", f"{name}: U+0000 occurs nowhere.")
+    if given.theme is not None and given.theme not in THEMES:
+        raise Refused("bad-request", f"{given.theme!r} is not a theme.")
+    if given.sdg is not None and given.sdg not in _SDGS:
+        raise Refused("bad-request", f"{given.sdg!r} is no goal or target, such as 16 or 16.3.")
+    if given.text is not None and not 1 <= len(search.asked(given.text)) <= search.MAX_WORDS:
+        raise Refused("bad-request", f"text: give one to {search.MAX_WORDS} words to search for.")
+    return given
+
+
+def _check_times(given: EventFilter) -> None:
     try:
-        for time in filter(None, (wanted.since, wanted.until)):
+        for time in filter(None, (given.since, given.until)):
             parse_time(time)
     except ValueError as error:
         raise Refused("bad-request", f"since and until: {error}.") from None
-    names = [name for name in EventFilter.__struct_fields__ if hasattr(wanted, name)]
-    return EventFilter(**{name: getattr(wanted, name) for name in names})
 
 
 async def note(hub: Service, asked: Asked, question: object) -> None:
@@ -84,13 +118,12 @@ def _private(raw: bytes | None) -> Json:
 
 
 async def events(hub: Service, asked: Asked) -> web.Response:
-    """``GET /v1/audit/events``: entries that match, in order; go on with ``after=next``."""
-    wanted = query(asked, Search)
-    matching = event_filter(wanted)
-    await note(hub, asked, wanted)
-    found = await hub.queries.events(matching)
-    following = found[-1].index if len(found) == wanted.limit else None
-    return answer({"events": [_event(event) for event in found], "next": following})
+    """``GET /v1/audit/events``: entries that match, in order; go on with ``next``."""
+    question = query(asked, Search)
+    wanted = event_filter(question)
+    await note(hub, asked, question)
+    page = await hub.queries.search(wanted)
+    return answer({"events": [_event(event) for event in page.events], "next": page.next})
 
 
 def message_id(asked: Asked) -> str:

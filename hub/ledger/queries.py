@@ -40,19 +40,44 @@ class LogRow(msgspec.Struct, frozen=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """What an operator searches for; everything given must hold."""
+    """What an operator searches for; everything given must hold.
+
+    ``member`` takes part in whatever way, ``sender`` and ``recipient`` of a message. ``message``
+    finds all that became of one, its receipts included. A goal as ``sdg`` finds its targets, too.
+    ``text`` are words that all occur; ``*`` behind one makes it the beginning of a word. ``since``
+    is included, ``until`` is not. With ``before``, an index, the newest come first.
+    """
 
     type: str | None = None
     actor: str | None = None
     subject: str | None = None
     member: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
     kind: str | None = None
     marking: str | None = None
+    theme: str | None = None
+    sdg: str | None = None
     thread: str | None = None
+    message: str | None = None
+    text: str | None = None
     since: str | None = None
     until: str | None = None
     after: int = -1
+    before: int | None = None
     limit: int = 50
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of a search.
+
+    ``next`` is the index at which to go on, as ``after`` or ``before``, and null where nothing is
+    left. A page with a ``next`` may have fewer events than asked for, even none: it is as far as
+    the log was searched.
+    """
+
+    events: Sequence[Event]
+    next: int | None
 
 
 class MessageRow(msgspec.Struct, frozen=True):
@@ -174,8 +199,12 @@ class Queries(Protocol):
         """What became of every copy of a message."""
         ...
 
+    async def search(self, wanted: EventFilter) -> Page:
+        """Log entries that match, by index; takes a bounded time, and may not get to the end."""
+        ...
+
     async def events(self, wanted: EventFilter) -> Sequence[Event]:
-        """Log entries that match, by index."""
+        """Log entries that match, by index, as many as there are up to the limit."""
         ...
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:

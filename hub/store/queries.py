@@ -2,8 +2,10 @@
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, union
 
 from hub.intake.batch import JoinRequest, State
@@ -20,11 +22,12 @@ from hub.ledger.queries import (
     LogRow,
     MessageRow,
     News,
+    Page,
     Session,
 )
 from hub.ledger.retention import Cutoff
 from hub.ledger.sequence import Sequenced
-from hub.store import erasures, facts, journal, tables
+from hub.store import erasures, facts, journal, search, tables
 from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
@@ -41,6 +44,9 @@ _LAST_CHECKPOINT = (
 
 _EXPIRED = "expired"
 _ERASED = "erased"
+
+_ROUNDS = 10
+"""Rounds of one search: at worst it takes some tenths of a second."""
 
 
 class Queries:
@@ -177,18 +183,27 @@ class Queries:
             for row in rows
         ]
 
+    async def search(self, wanted: EventFilter) -> Page:
+        """Log entries that match, by index; takes a bounded time, and may not get to the end."""
+        return await self._searched(wanted, _ROUNDS)
+
     async def events(self, wanted: EventFilter) -> Sequence[Event]:
-        """Log entries that match, by index."""
-        query = (
-            select(_entry.c.idx, _entry.c.entry, _private.c.private)
-            .outerjoin(_private, _private.c.idx == _entry.c.idx)
-            .outerjoin(_message, _message.c.idx == _entry.c.idx)
-            .where(_entry.c.idx > wanted.after, *_conditions(wanted))
-            .order_by(_entry.c.idx)
-            .limit(wanted.limit)
-        )
-        rows = await self._all(query)
-        return [Event(row.idx, row.entry, row.private) for row in rows]
+        """Log entries that match, by index, as many as there are up to the limit."""
+        return (await self._searched(wanted, None)).events
+
+    async def _searched(self, wanted: EventFilter, rounds: int | None) -> Page:
+        """Search round after round, each a transaction of its own: the log only grows."""
+        place = "after" if wanted.before is None else "before"
+        events: list[Event] = []
+        done = 0
+        while True:
+            page = await self._database.read(partial(search.page, wanted=wanted))
+            events += page.events
+            done += 1
+            left = wanted.limit - len(page.events)
+            if page.next is None or left == 0 or done == rounds:
+                return Page(events, page.next)
+            wanted = msgspec.structs.replace(wanted, limit=left, **{place: page.next})
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:
         """Every entry about one message, receipts included."""
@@ -395,34 +410,6 @@ def _tombstone(row: Row[Any], now: str) -> str | None:
         return _EXPIRED
     late = row.expires is not None and row.expires <= now
     return _EXPIRED if row.state == "waiting" and late else None
-
-
-def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
-    plain = {
-        _entry.c.type: wanted.type,
-        _entry.c.actor: wanted.actor,
-        _entry.c.subject: wanted.subject,
-        _message.c.kind: wanted.kind,
-        _message.c.marking: wanted.marking,
-        _message.c.thread: wanted.thread,
-    }
-    conditions: list[ColumnElement[bool]] = [
-        column == value for column, value in plain.items() if value is not None
-    ]
-    if wanted.since is not None:
-        conditions.append(_entry.c.time >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(_entry.c.time < wanted.until)
-    if wanted.member is not None:
-        received = select(_delivery.c.message_id).where(_delivery.c.recipient == wanted.member)
-        conditions.append(
-            or_(
-                _entry.c.actor == wanted.member,
-                _entry.c.subject == wanted.member,
-                and_(_message.c.id.is_not(None), _message.c.id.in_(received)),
-            )
-        )
-    return conditions
 
 
 def acceptances_of(connection: Connection, indices: Sequence[int]) -> dict[int, Acceptance]:

@@ -36,6 +36,9 @@ TIME = String(24)
 CODE = String(16)
 ID = String(36)
 
+# Compared by bytes: terms of one name are one range.
+TERM = String(120).with_variant(String(120, collation="C"), "postgresql")
+
 # Edited rows no longer hash to the tiles, tiles no longer to the signed checkpoint.
 log_entries = Table(
     "log_entries",
@@ -257,6 +260,38 @@ sessions = Table(
     Column("created", TIME, nullable=False),
     Column("seen", TIME, nullable=False),
 )
+
+# The search index: what each entry is found by. It can be dropped and made again from the log;
+# an edited one misleads a search, never a proof.
+search_terms = Table(
+    "search_terms",
+    metadata,
+    Column("term", TERM, primary_key=True),
+    Column("idx", NUMBER, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+# How many entries of a day have a term, of the terms that few values make.
+search_counts = Table(
+    "search_counts",
+    metadata,
+    Column("term", TERM, primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("count", NUMBER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The one row of who fills the index: how many entries are in it, and how often it had to forget.
+search_head = Table(
+    "search_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", NUMBER, nullable=False),
+    Column("forgotten", NUMBER, nullable=False),
+)
+
+# The words of messages are in ``search_words``, which is not told here: in SQLite it is FTS5's with
+# tables of its own, in PostgreSQL it has a column and an index of that database alone.
 
 # The one row that every writer locks first: the head of the log.
 log_head = Table(

@@ -5,13 +5,15 @@ read back through the queries.
 """
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from msgspec.structs import replace
+from sqlalchemy import select, text
 
 from hub.intake import access, admission, membership
 from hub.intake.batch import Batch, Loaded, Needs, Token
@@ -21,11 +23,13 @@ from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import Submission
 from hub.ledger import retention, sequence
+from hub.ledger import search as ledger_search
 from hub.ledger.queries import EventFilter, Flow, News, Session
 from hub.ledger.sequence import Draft, LogKey
 from hub.settings import StartError
-from hub.store import erasures, journal, tables
+from hub.store import erasures, index, journal, search, tables
 from hub.store.database import open_database
+from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries
@@ -703,6 +707,51 @@ class TestWhatTheOverviewShows:
         assert await store.queries.counts(types, builders.time(1)) == {"message.refused": 1}
 
 
+SEARCHES: list[tuple[dict[str, object], list[str]]] = [
+    ({"type": "message.accepted"}, ["message.accepted"]),
+    ({"actor": "kz"}, ["message.accepted", "message.refused"]),
+    ({"subject": message_id(2)}, ["message.refused"]),
+    ({"kind": "activity_bulletin.v1"}, ["message.accepted"]),
+    ({"marking": "TLP:GREEN"}, ["message.accepted"]),
+    ({"marking": "TLP:AMBER"}, []),
+    ({"thread": message_id(9)}, ["message.accepted"]),
+    ({"member": "tj"}, ["member.invited", "member.joined", "message.accepted"]),
+    ({"sender": "kz"}, ["message.accepted"]),
+    ({"sender": "kg"}, []),
+    ({"recipient": "tj"}, ["message.accepted"]),
+    ({"recipient": "kz"}, []),
+    ({"message": message_id()}, ["message.accepted", "receipts.recorded"]),
+    ({"message": message_id(), "actor": "kg"}, ["receipts.recorded"]),
+    ({"theme": "torture_prevention"}, ["message.accepted"]),
+    ({"theme": "children"}, []),
+    ({"sdg": "16"}, ["message.accepted"]),
+    ({"sdg": "16.3"}, ["message.accepted"]),
+    ({"sdg": "16.4"}, []),
+    ({"text": "saw VISIT"}, ["message.accepted"]),
+    ({"text": "vis* len*"}, ["message.accepted"]),
+    ({"text": "vis"}, []),
+    ({"text": "visit Mars"}, []),
+    ({"text": "visit", "recipient": "tj"}, ["message.accepted"]),
+    ({"text": "visit", "recipient": "tm"}, []),
+    ({"text": "visit", "message": message_id()}, ["message.accepted"]),
+    ({"text": "Mars", "message": message_id()}, []),
+    ({"since": builders.time(1)}, ["receipts.recorded", "message.refused"]),
+    ({"until": builders.time(1), "type": "message.accepted"}, ["message.accepted"]),
+    ({"until": builders.time(1), "type": "message.refused"}, []),
+    ({"since": "0001-01-01T00:00:00.000Z", "limit": 1}, ["member.invited"]),
+    ({"until": "9999-12-31T23:59:59.999Z", "after": 19}, ["message.refused"]),
+    ({"after": 18}, ["receipts.recorded", "message.refused"]),
+    ({"after": 18, "limit": 1}, ["receipts.recorded"]),
+    ({"after": 18, "before": 20}, ["receipts.recorded"]),
+    ({"before": 21, "limit": 2}, ["message.refused", "receipts.recorded"]),
+    ({"before": 10**15, "actor": "kz"}, ["message.refused", "message.accepted"]),
+    ({"before": 10**15, "text": "visit"}, ["message.accepted"]),
+    ({"before": 0}, []),
+    ({"after": 10**15}, []),
+    ({"actor": "kz", "type": "message.refused"}, ["message.refused"]),
+]
+
+
 class TestASearch:
     async def events(self, store, **wanted):
         return [
@@ -710,35 +759,33 @@ class TestASearch:
             for event in await store.queries.events(EventFilter(**wanted))
         ]
 
-    @pytest.fixture
-    async def filled(self, store):
+    @pytest.fixture(params=["not indexed", "half indexed", "indexed"])
+    async def filled(self, store, request, monkeypatch):
         await store.send(message(audience=["kg", "tj"], thread=message_id(9)))
         store.now += timedelta(minutes=1)
         await store.receive("kg", 1)
         await store.record(store.submission(message(id=message_id(2), audience=["nobody"])))
+        if request.param == "half indexed":
+            monkeypatch.setattr(index, "BATCH", store.recorder.state.tree.size - 2)
+            await Index(store.database).advance()
+        if request.param == "indexed":
+            await Index(store.database).advance()
         return store
 
-    @pytest.mark.parametrize(
-        ("wanted", "found"),
-        [
-            ({"type": "message.accepted"}, ["message.accepted"]),
-            ({"actor": "kz"}, ["message.accepted", "message.refused"]),
-            ({"subject": message_id(2)}, ["message.refused"]),
-            ({"kind": "activity_bulletin.v1"}, ["message.accepted"]),
-            ({"marking": "TLP:GREEN"}, ["message.accepted"]),
-            ({"marking": "TLP:AMBER"}, []),
-            ({"thread": message_id(9)}, ["message.accepted"]),
-            ({"member": "tj"}, ["member.invited", "member.joined", "message.accepted"]),
-            ({"since": builders.time(1)}, ["receipts.recorded", "message.refused"]),
-            ({"until": builders.time(1), "type": "message.accepted"}, ["message.accepted"]),
-            ({"after": 18}, ["receipts.recorded", "message.refused"]),
-            ({"after": 18, "limit": 1}, ["receipts.recorded"]),
-            ({"actor": "kz", "type": "message.refused"}, ["message.refused"]),
-        ],
-        ids=str,
-    )
-    async def test_finds_what_matches_everything_given(self, filled, wanted, found):
-        assert await self.events(filled, **wanted) == found
+    async def test_finds_what_matches_everything_given(self, filled):
+        found = [await self.events(filled, **wanted) for wanted, _ in SEARCHES]
+        expected = [kinds for _, kinds in SEARCHES]
+        assert list(zip(SEARCHES, found, strict=True)) == list(zip(SEARCHES, expected, strict=True))
+
+    @pytest.mark.parametrize("marking", ["TLP:AMBER", "TLP:AMBER+STRICT"])
+    async def test_for_words_is_no_way_to_read_what_one_may_not(self, filled, marking):
+        await filled.send(message(id=message_id(3), marking=marking, audience=["kg"]))
+        assert await self.events(filled, text="visit", marking=marking) == []
+        await Index(filled.database).advance()
+        assert await self.events(filled, text="visit", marking=marking) == []
+        assert await self.events(filled, theme="torture_prevention", marking=marking) == [
+            "message.accepted"
+        ]
 
     async def test_of_a_message_finds_its_receipts_too(self, filled):
         events = await filled.queries.events_of_message(message_id())
@@ -746,10 +793,139 @@ class TestASearch:
         assert kinds == ["message.accepted", "receipts.recorded"]
 
 
+class TestPages:
+    """Of thirty questions and thirty messages in turn, read a few at a time."""
+
+    @pytest.fixture
+    async def filled(self, store, monkeypatch):
+        monkeypatch.setattr(search, "BUDGET", 4)
+        monkeypatch.setattr(search, "TAIL", 3)
+        monkeypatch.setattr(index, "BATCH", 50)
+        for number in range(30):
+            value = message(id=message_id(number + 1), audience=["kg"] if number % 9 else ["tj"])
+            await store.record(store.submission(value), query(number))
+        await Index(store.database).advance()
+        return store
+
+    @pytest.mark.parametrize("newest_first", [False, True])
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            {},
+            {"actor": "kz"},
+            {"actor": "kz", "recipient": "kg"},
+            {"text": "visit", "recipient": "tj"},
+            {"text": "visit"},
+            {"since": builders.time(-1)},
+        ],
+        ids=str,
+    )
+    async def test_follow_one_another_without_gap_or_overlap(self, filled, wanted, newest_first):
+        place = "before" if newest_first else "after"
+        asked = EventFilter(**wanted, before=10**15 if newest_first else None, limit=7)
+        whole = await filled.queries.events(replace(asked, limit=500))
+        page = await filled.queries.search(asked)
+        found = [*page.events]
+        while page.next is not None:
+            page = await filled.queries.search(replace(asked, **{place: page.next}))
+            assert len(page.events) <= 7
+            found += page.events
+        assert found
+        assert found == list(whole)
+        assert [event.index for event in found] == sorted(
+            {event.index for event in found}, reverse=newest_first
+        )
+
+    async def test_end_early_where_what_is_sought_rarely_meets(self, filled):
+        asked = EventFilter(type="operator.query", recipient="kg", limit=7)
+        page = await filled.queries.search(asked)
+        assert page.events == []
+        assert page.next is not None
+        assert await filled.queries.events(asked) == []
+
+
+class TestTheSearchIndex:
+    async def terms(self, store):
+        return await store.database.read(
+            lambda connection: [
+                sorted(map(tuple, connection.execute(select(table))))
+                for table in (tables.search_terms, tables.search_counts)
+            ]
+        )
+
+    async def fill(self, store):
+        while await Index(store.database).advance():
+            pass
+
+    async def test_is_the_same_however_it_was_filled(self, store, monkeypatch):
+        await store.send(message(), message(id=message_id(2), marking="TLP:AMBER"))
+        await store.receive("kg", 1, 2)
+        await self.fill(store)
+        at_once = await self.terms(store)
+        await store.database.write(index.clear)
+        assert await self.terms(store) == [[], []]
+        monkeypatch.setattr(index, "BATCH", 1)
+        await self.fill(store)
+        assert await self.terms(store) == at_once
+        found = await store.queries.events(EventFilter(text="visit"))
+        assert len(found) == 1
+
+    async def test_is_filled_once_where_two_hubs_fill_it(self, store):
+        await store.send(message())
+        both = Index(store.database), Index(store.database)
+        await asyncio.gather(*(each.advance() for each in both))
+        assert len(await store.queries.events(EventFilter(text="visit"))) == 1
+        assert await both[0].advance() is False
+
+    async def test_forgets_the_content_of_a_message_and_nothing_else(self, store):
+        await store.send(message(), message(id=message_id(2)))
+        await self.fill(store)
+        await store.database.write(lambda connection: index.forget(connection, message_id()))
+        for wanted in (
+            EventFilter(text="visit"),
+            EventFilter(theme="torture_prevention"),
+            EventFilter(sdg="16.3"),
+        ):
+            [found] = await store.queries.events(wanted)
+            assert entries.decode(found.raw).subject == message_id(2)
+        assert len(await store.queries.events(EventFilter(sender="kz"))) == 2
+        _, counts = await self.terms(store)
+        assert [count for term, _, count in counts if term.startswith("sdg:")] == [1, 1]
+
+    async def test_does_not_take_in_what_is_erased_while_it_is_being_made(self, store, monkeypatch):
+        await store.send(message())
+        made = ledger_search.index
+        started, go_on = threading.Event(), threading.Event()
+
+        def slow(source):
+            started.set()
+            assert go_on.wait(30)
+            return made(source)
+
+        monkeypatch.setattr(ledger_search, "index", slow)
+        advancing = asyncio.create_task(Index(store.database).advance())
+        await asyncio.to_thread(started.wait, 30)
+
+        def erase(connection):
+            index.forget(connection, message_id())
+            connection.execute(text("UPDATE messages SET envelope = :none"), {"none": b""})
+
+        await store.database.write(erase)
+        go_on.set()
+        await advancing
+        monkeypatch.undo()
+        await self.fill(store)
+        assert await store.queries.events(EventFilter(text="visit")) == []
+
+
 class TestTheSchema:
     async def test_after_all_migrations_is_that_of_the_tables(self, database):
+        def is_told(name, kind, parents):
+            return not (kind == "table" and name.startswith("search_words"))
+
         def differences(connection):
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            options = {"compare_type": True, "include_name": is_told}
+            context = MigrationContext.configure(connection, opts=options)
             return compare_metadata(context, tables.metadata)
 
         assert await database.read(differences) == []

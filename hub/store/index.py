@@ -1,0 +1,192 @@
+"""Filling the search index, behind the commits: a crash loses nothing of it, and delays no commit.
+
+How far it is stands in the row that is written with its entries. After a crash it goes on there;
+set to 0 with the tables emptied, it is made again from the log.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, Table, delete, insert, select, text, update
+
+from hub.ledger import search
+from hub.ledger.search import Indexed, Sent, Source
+from hub.store import tables
+from hub.store.database import Database
+from hub.store.postgresql import copy
+
+BATCH = 250
+"""Entries taken at once: on SQLite a commit may have to wait for the writing of so many."""
+
+_entry = tables.log_entries
+_private = tables.log_private
+_message = tables.messages
+_delivery = tables.deliveries
+_terms = tables.search_terms
+_counts = tables.search_counts
+_head = tables.search_head
+
+_COUNT = text(
+    "INSERT INTO search_counts (term, day, count) VALUES (:term, :day, :count) "
+    "ON CONFLICT (term, day) DO UPDATE SET count = search_counts.count + excluded.count"
+)
+
+# FTS5 knows its rows by rowid.
+_WORDS = {
+    "sqlite": text("INSERT INTO search_words (rowid, words) VALUES (:idx, :words)"),
+    "postgresql": text(
+        "INSERT INTO search_words (idx, words) VALUES "
+        "(:idx, array_to_tsvector(string_to_array(:words, ' ')))"
+    ),
+}
+_FORGET_WORDS = {
+    "sqlite": text("DELETE FROM search_words WHERE rowid = :idx"),
+    "postgresql": text("DELETE FROM search_words WHERE idx = :idx"),
+}
+
+WORDS_BLOCK = 1 << 15
+"""Entries in a block. PostgreSQL's index of words has no order; with the block among the words a
+search asks for one block after the other, the newest first, and stops when it has enough."""
+
+
+class Index:
+    """Fills the index of a database. Hubs that share it take turns."""
+
+    def __init__(self, database: Database) -> None:
+        """Fill the index of this database."""
+        self._database = database
+
+    async def advance(self) -> bool:
+        """Take the next entries into the index; tells whether more are waiting."""
+        head, found = await self._database.read(_next)
+        if not found:
+            return False
+        made = await asyncio.to_thread(lambda: [search.index(source) for source in found])
+        await self._database.write(lambda connection: _write(connection, head, made))
+        return len(found) == BATCH
+
+
+def _next(connection: Connection) -> tuple[tuple[int, int], Sequence[Source]]:
+    size, forgotten = connection.execute(select(_head.c.size, _head.c.forgotten)).one()
+    return (size, forgotten), sources(connection, size, size + BATCH)
+
+
+def sources(connection: Connection, start: int, end: int) -> Sequence[Source]:
+    """What the index takes from the entries ``start`` to ``end`` (exclusive)."""
+    entries = (
+        select(_entry.c.idx, _entry.c.entry, _private.c.private)
+        .outerjoin(_private, _private.c.idx == _entry.c.idx)
+        .where(_entry.c.idx >= start, _entry.c.idx < end)
+        .order_by(_entry.c.idx)
+    )
+    sent = _sent(connection, start, end)
+    return [
+        Source(row.idx, row.entry, row.private, sent.get(row.idx))
+        for row in connection.execute(entries)
+    ]
+
+
+def _sent(connection: Connection, start: int, end: int) -> Mapping[int, Sent]:
+    there = (_message.c.idx >= start, _message.c.idx < end)
+    recipients: dict[int, list[str]] = {}
+    copies = (
+        select(_message.c.idx, _delivery.c.recipient)
+        .join(_delivery, _delivery.c.message_id == _message.c.id)
+        .where(*there)
+    )
+    for row in connection.execute(copies):
+        recipients.setdefault(row.idx, []).append(row.recipient)
+    messages = select(
+        _message.c.idx,
+        _message.c.kind,
+        _message.c.marking,
+        _message.c.thread,
+        _message.c.envelope,
+    ).where(*there)
+    return {
+        row.idx: Sent(row.kind, row.marking, row.thread, recipients.get(row.idx, ()), row.envelope)
+        for row in connection.execute(messages)
+    }
+
+
+def _write(connection: Connection, head: tuple[int, int], made: Sequence[Indexed]) -> None:
+    locked = select(_head.c.size, _head.c.forgotten).with_for_update()
+    if tuple(connection.execute(locked).one()) != head:
+        # Another hub was faster, or something was erased that we have read before: look again.
+        return
+    size, _ = head
+    _insert(
+        connection,
+        _terms,
+        [{"term": term, "idx": each.index} for each in made for term in sorted(each.terms)],
+    )
+    _count(connection, made)
+    words = [
+        {"idx": each.index, "words": " ".join(_lexemes(connection, each))}
+        for each in made
+        if each.words
+    ]
+    if words:
+        connection.execute(_WORDS[connection.dialect.name], words)
+    connection.execute(update(_head).values(size=size + len(made)))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    if connection.dialect.name == "postgresql":
+        copy(connection, table, rows)
+    else:
+        connection.execute(insert(table), rows)
+
+
+def _count(connection: Connection, made: Iterable[Indexed]) -> None:
+    counts = Counter(
+        (term, each.time[:10]) for each in made for term in each.terms if search.is_counted(term)
+    )
+    connection.execute(
+        _COUNT,
+        [{"term": term, "day": day, "count": count} for (term, day), count in counts.items()],
+    )
+
+
+def _lexemes(connection: Connection, each: Indexed) -> Iterable[str]:
+    if connection.dialect.name == "postgresql":
+        return sorted({*each.words, block_word(each.index // WORDS_BLOCK)})
+    return sorted(each.words)
+
+
+def block_word(block: int) -> str:
+    """The word that stands for a block; no text has it."""
+    return f"#{block}"
+
+
+def forget(connection: Connection, message_id: str) -> None:
+    """Take the content of a message out of the index: its words, its themes and goals.
+
+    Called in the transaction that erases the message, while its row is still there. What the log
+    says of it, such as its sender and its marking, goes on being found.
+    """
+    # Locked before anything is read: what is being indexed right now has read the message before.
+    connection.execute(select(_head.c.size).with_for_update())
+    connection.execute(update(_head).values(forgotten=_head.c.forgotten + 1))
+    query = (
+        select(_entry.c.idx, _entry.c.time)
+        .join(_message, _message.c.idx == _entry.c.idx)
+        .where(_message.c.id == message_id)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return
+    connection.execute(_FORGET_WORDS[connection.dialect.name], {"idx": row.idx})
+    erased = delete(_terms).where(_terms.c.idx == row.idx, _terms.c.term.in_(search.ERASABLE))
+    for term in connection.execute(erased.returning(_terms.c.term)).scalars().all():
+        connection.execute(_COUNT, {"term": term, "day": row.time[:10], "count": -1})
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index; it is made again from the log."""
+    connection.execute(select(_head.c.size).with_for_update())
+    for table in (_terms, _counts):
+        connection.execute(delete(table))
+    connection.execute(text("DELETE FROM search_words"))
+    connection.execute(update(_head).values(size=0))

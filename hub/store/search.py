@@ -1,0 +1,298 @@
+"""Searching the log: a page takes a bounded time, however large the log and rare what is sought.
+
+Of all terms that must hold, the rarest is followed through the log and the others are looked up
+where it occurs. Two frequent terms that rarely meet would be followed for long: after ``BUDGET``
+entries the search says how far it came, and goes on from there when it is asked again. What is not
+yet in the index is searched too, by making its part of the index in memory.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
+
+from hub.ledger import search
+from hub.ledger.queries import Event, EventFilter, Page
+from hub.ledger.search import Word
+from hub.store import index, tables
+from schemas.encoding import format_time, parse_time
+
+BUDGET = 4_000
+"""Entries looked at for one page: some ten milliseconds."""
+
+TAIL = 250
+"""Entries not yet in the index that are looked at for one page; each has to be read."""
+
+RARE = 1_000
+"""A term with fewer entries is followed even where words are sought, too."""
+
+CLOCKS_APART = timedelta(minutes=5)
+"""By how much the time of an entry may be before that of an earlier one: hubs on one log have a
+clock each, and a clock may be set back."""
+
+_entry = tables.log_entries
+_private = tables.log_private
+_terms = tables.search_terms
+_counts = tables.search_counts
+
+# Entries stand in the log in the order of their times, so that halving finds the place of a time.
+_FIRST_AT = text(
+    "WITH RECURSIVE halving (low, high) AS ("
+    "SELECT CAST(0 AS BIGINT), (SELECT size FROM log_head) UNION ALL SELECT "
+    "CASE WHEN (SELECT time FROM log_entries WHERE idx = (low + high) / 2) < :time "
+    "THEN (low + high) / 2 + 1 ELSE low END, "
+    "CASE WHEN (SELECT time FROM log_entries WHERE idx = (low + high) / 2) < :time "
+    "THEN high ELSE (low + high) / 2 END "
+    "FROM halving WHERE low < high) SELECT low FROM halving WHERE low = high"
+)
+
+# Both give the order without sorting all that there is: FTS5, which knows its rows by rowid, has
+# it; PostgreSQL is asked for one block after the other, and sorts each.
+_WITH_WORDS = {
+    "sqlite": "SELECT rowid AS idx FROM search_words WHERE search_words MATCH :words "
+    "AND rowid >= :low AND rowid < :high ORDER BY rowid {order}",
+    "postgresql": "SELECT found.idx FROM "
+    "generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT), CAST(:step AS BIGINT)) "
+    "AS block CROSS JOIN LATERAL (SELECT idx FROM search_words "
+    "WHERE words @@ CAST(CAST(:words AS TEXT) || ' & #' || block AS TSQUERY) "
+    "AND idx >= :low AND idx < :high ORDER BY idx {order}) AS found",
+}
+
+_words_row = table("search_words", column("rowid"), column("idx"), column("words"))
+
+_HAS_WORDS: Mapping[str, Callable[[ColumnElement[int], str], ColumnElement[bool]]] = {
+    "sqlite": lambda idx, words: (
+        select(_words_row.c.rowid)
+        .where(literal_column("search_words").op("MATCH")(words), _words_row.c.rowid == idx)
+        .scalar_subquery()
+        .is_not(None)
+    ),
+    "postgresql": lambda idx, words: (
+        select(_words_row.c.idx)
+        .where(_words_row.c.words.op("@@")(cast(words, TSQUERY)), _words_row.c.idx == idx)
+        .scalar_subquery()
+        .is_not(None)
+    ),
+}
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A part of the log, ``low`` to ``high`` (exclusive), and from which end it is read."""
+
+    low: int
+    high: int
+    newest_first: bool
+
+    def within(self, low: int, high: int) -> "Span":
+        """What of it is in another span."""
+        return Span(max(self.low, low), min(self.high, high), self.newest_first)
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """What was found in a span, in its order.
+
+    ``stop`` is the last entry that was looked at, null where all were.
+    """
+
+    found: Sequence[int] = ()
+    stop: int | None = None
+
+
+def page(connection: Connection, wanted: EventFilter) -> Page:
+    """A page of a search, after one round through at most ``BUDGET`` entries."""
+    indexed, size = sizes(connection)
+    span = _span(connection, wanted, size)
+    parts = [(span.within(0, indexed), _in_index), (span.within(indexed, size), _in_tail)]
+    found: list[int] = []
+    stop = None
+    for part, scan in reversed(parts) if span.newest_first else parts:
+        if part.low < part.high and stop is None:
+            scanned = scan(connection, wanted, part, wanted.limit - len(found))
+            found += scanned.found
+            stop = scanned.stop
+    return Page(_events(connection, found), stop)
+
+
+def sizes(connection: Connection) -> tuple[int, int]:
+    """How many entries are in the index, and how many in the log."""
+    size_of_log = select(tables.log_head.c.size).scalar_subquery()
+    indexed, size = connection.execute(select(tables.search_head.c.size, size_of_log)).one()
+    return indexed, size
+
+
+def _span(connection: Connection, wanted: EventFilter, size: int) -> Span:
+    low, high = wanted.after + 1, size
+    if wanted.before is not None:
+        high = min(high, wanted.before)
+    if wanted.since is not None:
+        low = max(low, _first_at(connection, wanted.since, -CLOCKS_APART))
+    if wanted.until is not None:
+        high = min(high, _first_at(connection, wanted.until, CLOCKS_APART))
+    return Span(low, high, wanted.before is not None)
+
+
+def _first_at(connection: Connection, time: str, shift: timedelta) -> int:
+    with contextlib.suppress(OverflowError):  # the very first and last minutes of all
+        time = format_time(parse_time(time) + shift)
+    found: int = connection.execute(_FIRST_AT, {"time": time}).scalar_one()
+    return found
+
+
+def _events(connection: Connection, indices: Sequence[int]) -> Sequence[Event]:
+    """The entries with these indices, in their order."""
+    query = (
+        select(_entry.c.idx, _entry.c.entry, _private.c.private)
+        .outerjoin(_private, _private.c.idx == _entry.c.idx)
+        .where(_entry.c.idx.in_(indices))
+    )
+    rows = {row.idx: row for row in connection.execute(query)} if indices else {}
+    return [Event(index, rows[index].entry, rows[index].private) for index in indices]
+
+
+def _in_tail(connection: Connection, wanted: EventFilter, span: Span, limit: int) -> Scanned:
+    if span.newest_first:
+        near = span.within(span.high - TAIL, span.high)
+    else:
+        near = span.within(span.low, span.low + TAIL)
+    made = [search.index(source) for source in index.sources(connection, near.low, near.high)]
+    if span.newest_first:
+        made.reverse()
+    found = [each.index for each in made if each.matches(wanted)][:limit]
+    if len(found) == limit:
+        return Scanned(found, found[-1])
+    return Scanned(found, None if near == span else made[-1].index)
+
+
+class Lead(msgspec.Struct, frozen=True):
+    """What is followed through the log: a term or words, or else every entry."""
+
+    term: str | None = None
+    words: tuple[Word, ...] = ()
+
+
+def _in_index(connection: Connection, wanted: EventFilter, span: Span, limit: int) -> Scanned:
+    query, stop = bounded(connection, wanted, span, BUDGET)
+    found = connection.execute(query.limit(limit)).scalars().all()
+    return Scanned(found, found[-1] if len(found) == limit else stop)
+
+
+def bounded(
+    connection: Connection, wanted: EventFilter, span: Span, budget: int
+) -> tuple[Select[Any], int | None]:
+    """The entries of a span of the index that match, in its order.
+
+    It looks at no more than ``budget`` entries, and gives the last of them if they are not all.
+    """
+    lead = _lead(connection, wanted)
+    query, idx = _followed(connection, lead, span)
+    conditions = _conditions(connection, wanted, lead, idx)
+    if not conditions:
+        return query, None
+    stop = connection.execute(query.offset(budget - 1).limit(1)).scalar_one_or_none()
+    if stop is not None:
+        span = span.within(stop, span.high) if span.newest_first else span.within(0, stop + 1)
+        query, idx = _followed(connection, lead, span)
+        conditions = _conditions(connection, wanted, lead, idx)
+    return query.where(*conditions), stop
+
+
+def _lead(connection: Connection, wanted: EventFilter) -> Lead:
+    counts = {
+        term: _count(connection, term, wanted) if search.is_counted(term) else 0
+        for term in search.terms(wanted)
+    }
+    rarest = min(counts, key=lambda term: counts[term], default=None)
+    words = search.asked(wanted.text)
+    if words and (rarest is None or counts[rarest] > RARE):
+        return Lead(words=words)
+    return Lead(rarest)
+
+
+def _count(connection: Connection, term: str, wanted: EventFilter) -> int:
+    """How many entries have a term, in the days that are asked about."""
+    total = select(func.coalesce(func.sum(_counts.c.count), 0)).where(_counts.c.term == term)
+    if wanted.since is not None:
+        total = total.where(_counts.c.day >= wanted.since[:10])
+    if wanted.until is not None:
+        total = total.where(_counts.c.day <= wanted.until[:10])
+    return int(connection.execute(total).scalar_one())
+
+
+def _followed(
+    connection: Connection, lead: Lead, span: Span
+) -> tuple[Select[Any], ColumnElement[int]]:
+    """What is followed, within a span and in its order, and the column of its indices."""
+    if lead.words:
+        idx = _with_words(connection.dialect.name, lead.words, span)
+        return select(idx), idx
+    idx = _entry.c.idx if lead.term is None else _terms.c.idx
+    query = select(idx).where(idx >= span.low, idx < span.high)
+    if lead.term is not None:
+        query = query.where(_terms.c.term == lead.term)
+    return query.order_by(idx.desc() if span.newest_first else idx), idx
+
+
+def _with_words(dialect: str, words: Sequence[Word], span: Span) -> ColumnElement[int]:
+    blocks = (span.low // index.WORDS_BLOCK, (span.high - 1) // index.WORDS_BLOCK)
+    first, last = reversed(blocks) if span.newest_first else blocks
+    values = {
+        "words": _sought(dialect, words),
+        "low": span.low,
+        "high": span.high,
+        "first": first,
+        "last": last,
+        "step": -1 if span.newest_first else 1,
+    }
+    order = "DESC" if span.newest_first else "ASC"
+    found = text(_WITH_WORDS[dialect].format(order=order))
+    used = {name: value for name, value in values.items() if f":{name}" in found.text}
+    subquery = found.bindparams(**used).columns(column("idx", tables.NUMBER)).subquery("followed")
+    return subquery.c.idx
+
+
+def _sought(dialect: str, words: Sequence[Word]) -> str:
+    """Words as the database asks for them. Letters and digits mean nothing else to it."""
+    if dialect == "sqlite":
+        return " ".join(f'"{word.letters}"{"*" if word.prefix else ""}' for word in words)
+    return " & ".join(f"'{word.letters}'{':*' if word.prefix else ''}" for word in words)
+
+
+def _conditions(
+    connection: Connection, wanted: EventFilter, lead: Lead, idx: ColumnElement[int]
+) -> list[ColumnElement[bool]]:
+    """What else must hold of an entry that is followed.
+
+    Each looks up one row. As a subquery that gives a value it is never made a join, for which a
+    database might read all the rows of a frequent term.
+    """
+    row, entry = _terms.alias("row"), _entry.alias("entry")
+    conditions: list[ColumnElement[bool]] = [
+        select(row.c.idx).where(row.c.term == term, row.c.idx == idx).scalar_subquery().is_not(None)
+        for term in search.terms(wanted)
+        if term != lead.term
+    ]
+    words = search.asked(wanted.text)
+    if words and not lead.words:
+        dialect = connection.dialect.name
+        conditions.append(_HAS_WORDS[dialect](idx, _sought(dialect, words)))
+    time = select(entry.c.time).where(entry.c.idx == idx).scalar_subquery()
+    if wanted.since is not None:
+        conditions.append(time >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(time < wanted.until)
+    return conditions
