@@ -79,6 +79,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("POST", "/v1/tokens/{account}/revoke"): _OPERATORS,
         ("GET", "/v1/audit/events"): _AUDIT,
         ("GET", "/v1/audit/export"): _AUDIT,
+        ("GET", "/v1/audit/counts"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/why"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/evidence"): _DIRECTORY,

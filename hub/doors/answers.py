@@ -203,6 +203,22 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     next: Index | None
 
 
+class Count(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many entries of a period, such as 2026, 2026-07 or 2026-07-01, have a value."""
+
+    period: str
+    value: str
+    count: Annotated[int, Meta(ge=1)]
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts by period, the greatest first; of the first ``indexed`` entries of ``size``."""
+
+    counts: list[Count]
+    indexed: Index
+    size: Index
+
+
 class Summary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the hub knows of an accepted message; ``index`` is that of its acceptance."""
 

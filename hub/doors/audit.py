@@ -13,7 +13,7 @@ from hub import certificates
 from hub.doors.service import Asked, Service, answer, query
 from hub.intake import membership
 from hub.ledger import explain, search, verify
-from hub.ledger.queries import Event, EventFilter
+from hub.ledger.queries import Counted, Event, EventFilter, Period
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext
@@ -61,6 +61,13 @@ class Search(Filters, frozen=True, kw_only=True):
     after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
     before: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
+
+
+class Counting(Filters, frozen=True, kw_only=True):
+    """Entries that match, counted by the value of ``of`` and by period."""
+
+    of: Counted
+    by: Period = "month"
 
 
 class Whom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +131,14 @@ async def events(hub: Service, asked: Asked) -> web.Response:
     await note(hub, asked, question)
     page = await hub.queries.search(wanted)
     return answer({"events": [_event(event) for event in page.events], "next": page.next})
+
+
+async def counts(hub: Service, asked: Asked) -> web.Response:
+    """``GET /v1/audit/counts``: how many entries match, by a value of theirs and by period."""
+    question = query(asked, Counting)
+    wanted = event_filter(question)
+    await note(hub, asked, question)
+    return answer(await hub.queries.counts(wanted, question.of, question.by))
 
 
 def message_id(asked: Asked) -> str:

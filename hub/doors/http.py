@@ -76,6 +76,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("POST", "/v1/tokens/{account}/revoke"): operators.revoke_tokens,
         ("GET", "/v1/audit/events"): audit.events,
         ("GET", "/v1/audit/export"): exports.export,
+        ("GET", "/v1/audit/counts"): audit.counts,
         ("GET", "/v1/audit/messages/{id}"): audit.message,
         ("GET", "/v1/audit/messages/{id}/why"): audit.why,
         ("GET", "/v1/audit/messages/{id}/evidence"): evidence.evidence,

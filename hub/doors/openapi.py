@@ -15,7 +15,7 @@ import msgspec
 from hub.doors import answers, http
 from hub.doors.access import TABLE, Role
 from hub.doors.answers import REF
-from hub.doors.audit import Search, Whom
+from hub.doors.audit import Counting, Search, Whom
 from hub.doors.erasure import Erasing
 from hub.doors.evidence import ZIP
 from hub.doors.exchange import Page, Whose
@@ -192,6 +192,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             ("bad-request", *_WRITTEN),
             query=Export,
             format="docs/protocol.md",
+        ),
+        ("GET", "/v1/audit/counts"): Operation(
+            {200: answers.Counts}, ("bad-request", *_WRITTEN), query=Counting
         ),
         ("GET", "/v1/audit/messages/{id}"): Operation(
             {200: answers.Timeline}, ("not-found", *_WRITTEN)

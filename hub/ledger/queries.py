@@ -1,7 +1,7 @@
 """What can be asked of the store, as a port: the doors ask it, ``hub.store.queries`` answers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -78,6 +78,30 @@ class Page(msgspec.Struct, frozen=True):
 
     events: Sequence[Event]
     next: int | None
+
+
+Counted: TypeAlias = Literal[
+    "type", "actor", "member", "sender", "recipient", "kind", "marking", "theme", "sdg"
+]
+"""What can be counted: few values, each of many entries."""
+
+Period: TypeAlias = Literal["day", "month", "year"]
+
+
+class CountRow(msgspec.Struct, frozen=True):
+    """How many entries of a period, such as 2026-07, have a value."""
+
+    period: str
+    value: str
+    count: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Counts by period, the greatest first; of the first ``indexed`` entries of ``size``."""
+
+    counts: Sequence[CountRow]
+    indexed: int
+    size: int
 
 
 class MessageRow(msgspec.Struct, frozen=True):
@@ -207,6 +231,14 @@ class Queries(Protocol):
         """Log entries that match, by index, as many as there are up to the limit."""
         ...
 
+    async def counts(self, wanted: EventFilter, of: Counted, by: Period) -> Counts:
+        """How many entries that match have each value of ``of``, by period; places do not count.
+
+        Raises:
+            Refused: ``bad-request``; too many entries would have to be looked at.
+        """
+        ...
+
     async def events_of_message(self, message_id: str) -> Sequence[Event]:
         """Every entry about one message, receipts included."""
         ...
@@ -279,6 +311,6 @@ class Queries(Protocol):
         """Who sent how much to whom since a time, the largest first."""
         ...
 
-    async def counts(self, types: Sequence[str], since: str) -> Mapping[str, int]:
+    async def tally(self, types: Sequence[str], since: str) -> Mapping[str, int]:
         """How many entries of these types were recorded since a time; without those of none."""
         ...

@@ -7,11 +7,11 @@ made again, and what is not yet in it can be searched all the same.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import msgspec
 
-from hub.ledger.queries import EventFilter
+from hub.ledger.queries import Counted, EventFilter
 from schemas import entry as entries
 from schemas import jsontext, receipt, signature
 from schemas.encoding import CODE_PATTERN
@@ -29,12 +29,8 @@ MAX_WORDS = 16
 MAX_WORD = 64
 """Characters of a word that are looked at."""
 
-Counted: TypeAlias = Literal[
-    "type", "actor", "member", "sender", "recipient", "kind", "marking", "theme", "sdg"
-]
-"""What few values stand for many entries: these are counted, by day."""
-
 COUNTED: tuple[str, ...] = get_args(Counted)
+"""What stands for many entries: these are counted by day."""
 
 ERASABLE = (
     *(f"theme:{theme}" for theme in THEMES),

@@ -1,11 +1,12 @@
 """The answers to ``hub.ledger.queries``: every SELECT of the hub outside the recording loop."""
 
 import bisect
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, union
 
 from hub.intake.batch import JoinRequest, State
@@ -13,6 +14,8 @@ from hub.ledger import sequence
 from hub.ledger.queries import (
     AccessToken,
     CertificateRow,
+    Counted,
+    Counts,
     DeliveryRow,
     Due,
     Event,
@@ -23,15 +26,17 @@ from hub.ledger.queries import (
     MessageRow,
     News,
     Page,
+    Period,
     Session,
 )
 from hub.ledger.retention import Cutoff
 from hub.ledger.sequence import Sequenced
-from hub.store import erasures, facts, journal, search, tables
+from hub.store import counts, erasures, facts, journal, search, tables
 from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
 from schemas.acceptance import Acceptance
+from schemas.refusal import Refused
 
 _entry = tables.log_entries
 _private = tables.log_private
@@ -203,7 +208,29 @@ class Queries:
             left = wanted.limit - len(page.events)
             if page.next is None or left == 0 or done == rounds:
                 return Page(events, page.next)
-            wanted = msgspec.structs.replace(wanted, limit=left, **{place: page.next})
+            wanted = replace(wanted, limit=left, **{place: page.next})
+
+    async def counts(self, wanted: EventFilter, of: Counted, by: Period) -> Counts:
+        """How many entries that match have each value of ``of``, by period; places do not count.
+
+        Raises:
+            Refused: ``bad-request``; too many entries would have to be looked at.
+        """
+        wanted = replace(wanted, after=-1, before=None)
+        if counts.by_days(wanted):
+            return await self._database.read(partial(counts.of_days, wanted=wanted, of=of, by=by))
+        total = Counter[tuple[str, str]]()
+        for _ in range(counts.MAX_LOOKED_AT // counts.BUDGET):
+            part = await self._database.read(partial(counts.of_part, wanted=wanted, of=of, by=by))
+            total.update(part.counts)
+            if part.stop is None:
+                return counts.made(total, part.indexed, part.size)
+            wanted = replace(wanted, after=part.stop)
+        detail = (
+            f"More than {counts.MAX_LOOKED_AT:,} entries would have to be looked at; ask for less "
+            "with since and until, or by a sender, a recipient or a kind."
+        )
+        raise Refused("bad-request", detail)
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:
         """Every entry about one message, receipts included."""
@@ -378,7 +405,7 @@ class Queries:
         )
         return [Flow(row.sender, row.recipient, row.copies) for row in await self._all(query)]
 
-    async def counts(self, types: Sequence[str], since: str) -> Mapping[str, int]:
+    async def tally(self, types: Sequence[str], since: str) -> Mapping[str, int]:
         """How many entries of these types were recorded since a time; without those of none."""
         query = (
             select(_entry.c.type, func.count().label("entries"))

@@ -116,7 +116,7 @@ class Scanned(msgspec.Struct, frozen=True):
 def page(connection: Connection, wanted: EventFilter) -> Page:
     """A page of a search, after one round through at most ``BUDGET`` entries."""
     indexed, size = sizes(connection)
-    span = _span(connection, wanted, size)
+    span = span_of(connection, wanted, size)
     parts = [(span.within(0, indexed), _in_index), (span.within(indexed, size), _in_tail)]
     found: list[int] = []
     stop = None
@@ -135,7 +135,8 @@ def sizes(connection: Connection) -> tuple[int, int]:
     return indexed, size
 
 
-def _span(connection: Connection, wanted: EventFilter, size: int) -> Span:
+def span_of(connection: Connection, wanted: EventFilter, size: int) -> Span:
+    """The part of a log of this size in which what is wanted can be."""
     low, high = wanted.after + 1, size
     if wanted.before is not None:
         high = min(high, wanted.before)
@@ -186,24 +187,24 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 def _in_index(connection: Connection, wanted: EventFilter, span: Span, limit: int) -> Scanned:
-    query, stop = bounded(connection, wanted, span, BUDGET)
+    query, stop = bounded(connection, wanted, span, BUDGET, limit)
     found = connection.execute(query.limit(limit)).scalars().all()
     return Scanned(found, found[-1] if len(found) == limit else stop)
 
 
 def bounded(
-    connection: Connection, wanted: EventFilter, span: Span, budget: int
+    connection: Connection, wanted: EventFilter, span: Span, budget: int, enough: int
 ) -> tuple[Select[Any], int | None]:
     """The entries of a span of the index that match, in its order.
 
-    It looks at no more than ``budget`` entries, and gives the last of them if they are not all.
+    It looks at no more than ``budget`` entries, and gives the last of them if they may not be all.
+    Where nothing else must hold of what is followed, all are found, and ``enough`` are looked at.
     """
     lead = _lead(connection, wanted)
     query, idx = _followed(connection, lead, span)
     conditions = _conditions(connection, wanted, lead, idx)
-    if not conditions:
-        return query, None
-    stop = connection.execute(query.offset(budget - 1).limit(1)).scalar_one_or_none()
+    most = budget if conditions else enough
+    stop = connection.execute(query.offset(most - 1).limit(1)).scalar_one_or_none()
     if stop is not None:
         span = span.within(stop, span.high) if span.newest_first else span.within(0, stop + 1)
         query, idx = _followed(connection, lead, span)

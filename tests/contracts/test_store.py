@@ -27,7 +27,7 @@ from hub.ledger import search as ledger_search
 from hub.ledger.queries import EventFilter, Flow, News, Session
 from hub.ledger.sequence import Draft, LogKey
 from hub.settings import StartError
-from hub.store import erasures, index, journal, search, tables
+from hub.store import counts, erasures, index, journal, search, tables
 from hub.store.database import open_database
 from hub.store.index import Index
 from hub.store.journal import Journal
@@ -703,8 +703,8 @@ class TestWhatTheOverviewShows:
         store.now += timedelta(minutes=2)
         await store.record(store.submission(message(id=message_id(2), audience=["nobody"])))
         types = ["message.refused", "delivery.expired"]
-        assert await store.queries.counts(types, builders.time()) == {"message.refused": 2}
-        assert await store.queries.counts(types, builders.time(1)) == {"message.refused": 1}
+        assert await store.queries.tally(types, builders.time()) == {"message.refused": 2}
+        assert await store.queries.tally(types, builders.time(1)) == {"message.refused": 1}
 
 
 SEARCHES: list[tuple[dict[str, object], list[str]]] = [
@@ -842,6 +842,71 @@ class TestPages:
         assert page.events == []
         assert page.next is not None
         assert await filled.queries.events(asked) == []
+
+
+class TestCounts:
+    """Of bulletins of two days, of which every third is about children."""
+
+    @pytest.fixture
+    async def filled(self, store, monkeypatch):
+        monkeypatch.setattr(counts, "BUDGET", 5)
+        for number in range(12):
+            store.now = NOW + timedelta(days=number // 6)
+            theme = "torture_prevention" if number % 3 else "children"
+            await store.send(message(id=message_id(number + 1), audience=["kg"], themes=[theme]))
+        await Index(store.database).advance()
+        return store
+
+    async def counted(self, store, of, by="day", **wanted):
+        found = await store.queries.counts(EventFilter(**wanted), of, by)
+        assert found.indexed == found.size
+        return [(row.period, row.value, row.count) for row in found.counts]
+
+    FIRST, SECOND = "2026-07-01", "2026-07-02"
+    MIDNIGHT = "2026-07-02T00:00:00.000Z"
+
+    async def test_are_of_each_value_in_each_period(self, filled):
+        each = [("torture_prevention", 4), ("children", 2)]
+        assert await self.counted(filled, "theme") == [
+            (day, *row) for day in (self.FIRST, self.SECOND) for row in each
+        ]
+        assert await self.counted(filled, "sender", "month") == [("2026-07", "kz", 12)]
+        assert await self.counted(filled, "recipient", "year") == [("2026", "kg", 12)]
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            ({"since": MIDNIGHT}, [(SECOND, "kz", 6)]),
+            ({"until": MIDNIGHT}, [(FIRST, "kz", 6)]),
+            ({"since": builders.time(0)}, [(FIRST, "kz", 6), (SECOND, "kz", 6)]),
+            ({"since": builders.time(1)}, [(SECOND, "kz", 6)]),
+            ({"until": builders.time(0)}, []),
+            ({"theme": "children"}, [(FIRST, "kz", 2), (SECOND, "kz", 2)]),
+            ({"theme": "children", "recipient": "kg"}, [(FIRST, "kz", 2), (SECOND, "kz", 2)]),
+            ({"theme": "children", "recipient": "tj"}, []),
+            ({"text": "visit", "since": MIDNIGHT}, [(SECOND, "kz", 6)]),
+            ({"type": "member.joined"}, []),
+        ],
+        ids=str,
+    )
+    async def test_are_of_what_matches_everything_given(self, filled, wanted, found):
+        assert await self.counted(filled, "sender", **wanted) == found
+
+    async def test_of_whole_days_are_those_of_their_entries(self, filled):
+        for of in ("type", "actor", "member", "kind", "marking", "sdg"):
+            looked_up = await self.counted(filled, of, since="2026-01-01T00:00:00.001Z")
+            assert looked_up
+            assert looked_up == await self.counted(filled, of)
+
+    async def test_of_too_much_are_refused(self, filled, monkeypatch):
+        monkeypatch.setattr(counts, "MAX_LOOKED_AT", 10)
+        with pytest.raises(Refused, match="ask for less"):
+            await self.counted(filled, "theme", sender="kz")
+
+    async def test_say_how_much_of_the_log_they_are_of(self, filled):
+        await filled.send(message(id=message_id(99)))
+        found = await filled.queries.counts(EventFilter(), "sender", "year")
+        assert (found.counts[0].count, found.size - found.indexed) == (12, 1)
 
 
 class TestTheSearchIndex:

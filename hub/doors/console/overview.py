@@ -77,7 +77,7 @@ async def show(visit: Visit) -> web.Response:
     directory = hub.recorder.state.directory
     since = format_time(now - timedelta(days=DAYS))
     sent = await hub.queries.flows(sorted(directory.participants), since)
-    counts = await hub.queries.counts(_FAILURES, since)
+    counts = await hub.queries.tally(_FAILURES, since)
     view = Overview(
         days=DAYS,
         size=hub.recorder.state.tree.size,

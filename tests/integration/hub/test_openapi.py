@@ -129,6 +129,7 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
     await operator.get("/v1/audit/events", limit=500)
     for form in ("csv", "ndjson"):
         await operator.get("/v1/audit/export", format=form)
+    await operator.get("/v1/audit/counts", of="type")
 
 
 async def certify(operator: client.Account, participant: client.Participant) -> None:

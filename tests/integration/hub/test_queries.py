@@ -61,3 +61,21 @@ async def test_every_search_is_recorded_with_its_question(hub):
     answer = await hub.operator.get("/v1/audit/events", type=entries.OPERATOR_QUERY)
     asked = [event["private"]["query"] for event in answer["events"]]
     assert {"text": "visit", "limit": 500} in asked
+
+
+async def test_counts_are_of_what_matches_and_recorded(hub, kz):
+    await kz.send()
+    answer = await hub.operator.get("/v1/audit/counts", of="type", by="year")
+    assert answer.status == 200
+    size = answer["size"]
+    while answer["indexed"] < size:
+        answer = await hub.operator.get("/v1/audit/counts", of="type", by="year")
+    counted = {row["value"]: row["count"] for row in answer["counts"]}
+    assert counted[entries.MESSAGE_ACCEPTED] == 1
+    assert counted[entries.OPERATOR_QUERY] >= 1
+
+
+@pytest.mark.parametrize("query", [{}, {"of": "thread"}, {"of": "kind", "by": "week"}], ids=str)
+async def test_counts_of_what_is_not_counted_are_refused(hub, query):
+    answer = await hub.operator.get("/v1/audit/counts", **query)
+    assert answer.code == "bad-request"
