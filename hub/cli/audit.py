@@ -5,7 +5,7 @@ import re
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
 import click
@@ -17,10 +17,11 @@ from hub.cli.command import F, access_options, asks_hub, config_path, examples
 from hub.cli.outcome import NotSo, Unreachable
 from hub.cli.output import note, print_json, print_json_line, print_table, progress, say
 from hub.cli.timeline import Event, Timeline, print_timeline, what
+from hub.ledger.queries import Counted, Period
 from schemas import jsontext
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, format_time, parse_time
-from schemas.jsontext import Json
+from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.note import Vkey, b64
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ PAGE = 500
 """Events asked for at a time; the hub gives no more."""
 
 LONG_PATIENCE = 3600
-"""Seconds that the hub may take to hash its whole log."""
+"""Seconds that the hub may take for what goes through its whole log."""
 
 FOLLOW_SECONDS = 5.0
 """How often ``verify --follow`` looks whether the log has grown."""
@@ -46,10 +47,26 @@ vkey_option = click.option(
 
 
 class Events(msgspec.Struct, frozen=True):
-    """A page of ``GET /v1/audit/events``; ``next`` is the ``after`` of the following one."""
+    """A page of ``GET /v1/audit/events``; ``next`` is where the following one begins."""
 
     events: list[Event]
     next: int | None = None
+
+
+class Count(msgspec.Struct, frozen=True):
+    """A row of ``GET /v1/audit/counts``."""
+
+    period: str
+    value: str
+    count: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The answer of ``GET /v1/audit/counts``."""
+
+    counts: list[Count]
+    indexed: int
+    size: int
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -90,9 +107,20 @@ _FILTERS = (
     click.option("--actor", metavar="CODE", help="Who did it."),
     click.option("--subject", metavar="ID", help="Whom or what it is about."),
     click.option("--member", metavar="CODE", help="Who takes part in it in whatever way."),
+    click.option("--sender", metavar="CODE", help="Who sent the message."),
+    click.option("--recipient", metavar="CODE", help="Who was to receive the message."),
     click.option("--kind", help="Kind of message, such as activity_bulletin.v1."),
     click.option("--marking", help="Marking of a message, such as TLP:GREEN."),
+    click.option("--theme", help="Theme of a message, such as children."),
+    click.option("--sdg", metavar="GOAL", help="Goal or target of a message, such as 16 or 16.3."),
     click.option("--thread", metavar="ID", help="Messages of one thread."),
+    click.option("--message", metavar="ID", help="All that became of a message, with receipts."),
+    click.option(
+        "--text",
+        metavar="WORDS",
+        help="Words of a message, in any language; `right*` is the beginning of a word. "
+        "Only messages marked TLP:CLEAR or TLP:GREEN are searched for words.",
+    ),
     click.option(
         "--since", metavar="TIME", callback=_moment, help="Not before this time or day (UTC)."
     ),
@@ -115,29 +143,41 @@ def filter_options(command: F) -> F:
 @audit.command(
     epilog=examples(
         "nhri-hub audit search --type message.accepted --actor kz --since 2026-01-01",
+        "nhri-hub audit search --text 'права ребён*' --theme children --newest",
         "nhri-hub audit search --member tm --json --limit 5000",
     )
 )
 @filter_options
 @click.option("--after", type=int, metavar="N", help="Only entries with a greater number.")
+@click.option("--before", type=int, metavar="N", help="Only entries with a smaller number.")
+@click.option("--newest", is_flag=True, help="The newest first, as always with --before.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
 )
 @asks_hub
-async def search(hub: "Hub", after: int | None, limit: int, **filters: str | None) -> None:
+async def search(
+    hub: "Hub",
+    after: int | None,
+    before: int | None,
+    newest: bool,
+    limit: int,
+    **wanted: str | None,
+) -> None:
     """Search the log; everything given must hold. Each search is itself recorded."""
+    if newest and before is None:
+        before = MAX_SAFE_INTEGER
+    place = "after" if before is None else "before"
     events: list[Json] = []
-    following = after
+    following: int | None = None
+    query = {**wanted, "after": after, "before": before}
     with progress("Searching") as advance:
         while len(events) < limit:
-            page = min(PAGE, limit - len(events))
-            query = {**filters, "after": following, "limit": page}
+            query["limit"] = min(PAGE, limit - len(events))
             answer = await hub.get("/v1/audit/events", query)
-            following = jsontext.convert(answer, Events).next
-            found = _member(answer, "events")
-            events += found
+            following = query[place] = jsontext.convert(answer, Events).next
+            events += _member(answer, "events")
             advance(len(events), limit)
-            if following is None or not found:
+            if following is None:
                 break
     if hub.as_json:
         print_json({"events": events, "next": following})
@@ -150,7 +190,41 @@ async def search(hub: "Hub", after: int | None, limit: int, **filters: str | Non
         ),
     )
     if following is not None:
-        note(f"There may be more: --after {following}")
+        note(f"There may be more: --{place} {following}")
+
+
+@audit.command(
+    epilog=examples(
+        "nhri-hub audit counts --of sender --by year --type message.accepted",
+        "nhri-hub audit counts --of theme --by month --since 2026-01-01 --json",
+    )
+)
+@click.option("--of", type=click.Choice(get_args(Counted)), required=True, help="What to count.")
+@click.option(
+    "--by",
+    type=click.Choice(get_args(Period)),
+    default="month",
+    show_default=True,
+    help="In periods of what length.",
+)
+@filter_options
+@asks_hub
+async def counts(hub: "Hub", **wanted: str | None) -> None:
+    """Count entries over time; those that are looked at are those that `search` would find."""
+    with progress("Counting"):
+        answer = await hub.get("/v1/audit/counts", wanted, patience=LONG_PATIENCE)
+    if hub.as_json:
+        print_json(answer)
+        return
+    found = jsontext.convert(answer, Counts)
+    print_table(
+        ("period", wanted["of"] or "", "count"),
+        ((row.period, row.value, row.count) for row in found.counts),
+    )
+    if found.indexed < found.size:
+        note(
+            f"Counted are the first {found.indexed} entries of {found.size}; the last ones follow."
+        )
 
 
 def _member(answer: Json, name: str) -> list[Json]:

@@ -603,6 +603,33 @@ def test_pages_are_followed_up_to_the_limit(hub):
     assert "--after 600" in run("audit", "search", "--limit", "600").stderr
 
 
+def test_a_page_with_nothing_on_it_is_not_the_end(hub):
+    one = event(1, *accepted())
+    hub.says("GET /v1/audit/events?text=a&limit=100", {"events": [], "next": 70})
+    hub.says("GET /v1/audit/events?text=a&after=70&limit=100", {"events": [one], "next": None})
+    found = done_json("audit", "search", "--text", "a")
+    assert found == {"events": [json.loads(json.dumps(one))], "next": None}
+
+
+def test_the_newest_come_first_where_they_are_asked_for(hub):
+    one = event(1, *accepted())
+    hub.says(f"GET /v1/audit/events?before={2**53 - 1}&limit=1", {"events": [one], "next": 1})
+    assert "--before 1" in run("audit", "search", "--newest", "--limit", "1").stderr
+    hub.says("GET /v1/audit/events?before=7&limit=1", {"events": [one], "next": None})
+    assert run("audit", "search", "--before", "7", "--limit", "1").stderr == ""
+
+
+def test_counts_are_a_table_and_say_what_they_do_not_cover(hub):
+    row = {"period": "2026-07", "value": "children", "count": 12}
+    answer = {"counts": [row], "indexed": 90, "size": 100}
+    hub.says("GET /v1/audit/counts?of=theme&sender=kz&by=month", answer)
+    words = ("audit", "counts", "--of", "theme", "--sender", "kz")
+    assert done_json(*words) == answer
+    result = run(*words)
+    assert result.stdout.split() == ["period", "theme", "count", "2026-07", "children", "12"]
+    assert "the first 90 entries of 100" in result.stderr
+
+
 def test_a_message_is_told_from_its_acceptance_to_its_last_receipt(hub):
     hub.says(f"GET /v1/audit/messages/{ID}", timeline(hub))
     said = done("audit", "show", ID)
