@@ -213,6 +213,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "The hub erased a message of ours by a decision",
             "What had not been received by then will not come: send it again under a new id, if it "
             "should. The hub's operators say why it was erased.",
+            Step.HUB,
         ),
         # What we received.
         "delivery-broken": Kind(
@@ -237,6 +238,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Severity.NOTICE,
             "The hub erased a message that we have a copy of",
             "Decide by the institution's own rules whether to erase the copy, too.",
+            Step.LOOK,
         ),
         "message-repeated": Kind(
             Severity.WARNING,

@@ -92,14 +92,12 @@ async def _send(
 
 async def _pages(hub: Service, matching: EventFilter, size: int) -> AsyncIterator[Sequence[Event]]:
     """The events below ``size``, page by page."""
-    after = -1
-    while True:
-        page = await hub.queries.events(replace(matching, after=after, limit=PAGE))
-        covered = [event for event in page if event.index < size]
+    after: int | None = -1
+    while after is not None:
+        page = await hub.queries.search(replace(matching, after=after, limit=PAGE))
+        covered = [event for event in page.events if event.index < size]
         yield covered
-        if len(covered) < PAGE:
-            return
-        after = covered[-1].index
+        after = page.next if len(covered) == len(page.events) else None
 
 
 async def _check(hub: Service, asked: Asked) -> None:

@@ -54,7 +54,9 @@ POST /v1/groups/{code}                       -       -      -      -       -    
 GET  /v1/tokens                              -       -      -      -       -         -        -       y      -     -
 POST /v1/tokens                              -       -      -      -       -         -        -       y      -     -
 POST /v1/tokens/{account}/revoke             -       -      -      -       -         -        -       y      -     -
+GET  /v1/retention                           -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/events                        -       -      -      -       -         -        y       y      -     -
+GET  /v1/audit/counts                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/export                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}                 -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}/why             -       -      -      -       -         -        y       y      -     -
@@ -66,6 +68,7 @@ GET  /v1/quarantine/{digest}                 -       -      -      -       -    
 POST /v1/quarantine/{digest}/release         -       -      -      -       -         -        -       y      -     -
 POST /v1/quarantine/{digest}/discard         -       -      -      -       -         -        -       y      -     -
 GET  /v1/status                              -       -      -      -       -         -        y       y      -     -
+POST /v1/messages/{id}/erase                 -       -      -      -       -         -        -       y      -     -
 """  # noqa: E501 - a table is read across
 """y: let in; -: not let in; 0: let in, and told that there is no such message.
 
@@ -90,6 +93,7 @@ QUERIES: Mapping[tuple[str, str], Mapping[str, object]] = {
     ("GET", "/v1/witness/request"): {"old": 0},
     ("GET", "/v1/audit/messages/{id}/why"): {"member": "kg"},
     ("GET", "/v1/audit/messages/{id}/evidence"): {"reason": "Case 7/26."},
+    ("GET", "/v1/audit/counts"): {"of": "type"},
 }
 """What a plausible request asks for, by route; a new row needs none unless its handler does."""
 
@@ -99,6 +103,7 @@ BODIES = {
     ("POST", "/v1/keys/{kid}/revoke"): b'{"reason":"lost"}',
     ("POST", "/v1/groups/{code}"): b'{"members":["kz"]}',
     ("POST", "/v1/audit/messages/{id}/body"): b'{"reason":"Case 7/26."}',
+    ("POST", "/v1/messages/{id}/erase"): b'{"reason":"Case 7/26."}',
     ("POST", "/v1/tokens"): b'{"account":"another","scopes":["log"]}',
 }
 """The body of a plausible request, by route, where it is not an empty object."""

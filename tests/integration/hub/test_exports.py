@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hub.cli.main import main
 from hub.doors import exports
 from hub.ledger.export import FORMS, Check, Writer
-from hub.ledger.queries import Event
+from hub.ledger.queries import Event, Page
 from hub.store.queries import Queries
 from schemas import checkpoint, merkle, note
 from schemas.refusal import Refused
@@ -143,12 +143,12 @@ def endless(monkeypatch, size=1_000_000):
     counted = [0]
     raw = json.dumps({"filler": "x" * size}).encode()
 
-    async def events(*_):
+    async def search(*_):
         counted[0] += 1
-        return [Event(0, raw, None)]
+        return Page([Event(0, raw, None)], 0)
 
     monkeypatch.setattr(exports, "PAGE", 1)
-    monkeypatch.setattr(Queries, "events", events)
+    monkeypatch.setattr(Queries, "search", search)
     return counted
 
 
@@ -176,7 +176,7 @@ async def test_whoever_goes_away_ends_the_queries(hub, auditor_token, monkeypatc
         finally:
             ended.set()
 
-    monkeypatch.setattr(Queries, "events", forever)
+    monkeypatch.setattr(Queries, "search", forever)
     async with await reading(hub, token) as response:
         assert await response.content.readline()
         response.close()
@@ -201,7 +201,7 @@ async def test_a_fault_on_the_way_is_a_broken_answer_and_no_file_that_looks_whol
     async def broken(*_):
         raise OSError("The disk is gone.")
 
-    monkeypatch.setattr(Queries, "events", broken)
+    monkeypatch.setattr(Queries, "search", broken)
     async with await reading(hub, token) as response:
         assert response.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -315,7 +315,7 @@ async def test_a_broken_line_leaves_no_file(hub, typed, tmp_path, monkeypatch):
     async def broken(*_):
         raise OSError("The disk is gone.")
 
-    monkeypatch.setattr(Queries, "events", broken)
+    monkeypatch.setattr(Queries, "search", broken)
     folder = tmp_path / "out"
     folder.mkdir()
     await typed("--format", "csv", "-o", folder / "log.csv", status=3)

@@ -224,7 +224,8 @@ def test_certificates_show_how_many_days_they_have_left(measured):
 
 
 def test_a_check_of_the_log_is_remembered(measured):
-    measured.verified(Verdict(9, "", 4, False, ("Entry 4 is not the one that was recorded.",)))
+    problems = ("Entry 4 is not the one that was recorded.",)
+    measured.verified(Verdict(9, "", 4, False, problems), whole=True)
     shown = samples(measured)
     assert shown["nhri_hub_verified_entries",] == 4
     assert shown["nhri_hub_verified_problems",] == 1
