@@ -40,6 +40,15 @@ async def test_so_can_the_one_to_sign_in_at(console, size, scheme, language):
         assert await sideways(page) == 0
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_what_went_wrong_is_said_on_a_page_for_everybody(console, scheme):
+    async with console.visitor("auditor", "ru", PHONE, scheme) as page:
+        await page.goto("/console/static/nothing.css")
+        assert await page.inner_text("main p[lang=en]") == "There is no such file."
+        assert await violations(page) == []
+        assert await sideways(page) == 0
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_the_pages_speak_each_language_of_the_exchange(console, language):
     async with console.visitor("auditor", size=NARROW, javascript=False) as page:
