@@ -46,6 +46,7 @@ from connectors.receipts import Answers, Receipts
 from connectors.receiver import Receiver
 from connectors.sender import Sender
 from connectors.store import Store, StoreError
+from connectors.tail import Tail
 from connectors.witness import Witness
 from schemas import entry as entries
 from schemas.encoding import parse_time
@@ -59,9 +60,9 @@ class Pace(msgspec.Struct, frozen=True):
 
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
     something to give. ``idle``: between two such questions. ``log``: following the log.
-    ``witness``: cosigning it. ``watch``: looking for what is overdue. ``mail``: looking for alarms
-    to be mailed. ``certificate``: looking when it ends. ``first`` and ``longest``: the bounds of
-    the back-off.
+    ``witness``: cosigning it. ``tail``: looking whether the hub has lost some of it. ``watch``:
+    looking for what is overdue. ``mail``: looking for alarms to be mailed. ``certificate``: looking
+    when it ends. ``first`` and ``longest``: the bounds of the back-off.
     """
 
     outbox: float = 0.5
@@ -69,6 +70,7 @@ class Pace(msgspec.Struct, frozen=True):
     idle: float = 0.5
     log: float = 30
     witness: float = 5
+    tail: float = 15
     watch: float = 60
     mail: float = 5
     certificate: float = certificate.AGAIN.total_seconds()
@@ -125,6 +127,7 @@ class Daemon:
             self._work("receipts", self._receipts.step, lambda: asyncio.sleep(pace.idle)),
             self._work("log", self._parts.follower.follow, lambda: asyncio.sleep(pace.log)),
             self._work("witness", self.witness.step, lambda: asyncio.sleep(pace.witness)),
+            self._work("tail", Tail(self._parts).step, lambda: asyncio.sleep(pace.tail)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
         ]
         if self._renewal is not None:

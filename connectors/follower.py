@@ -43,17 +43,19 @@ class Growth(msgspec.Struct):
     edge: dict[Tile, bytes]
     tiles: dict[Tile, bytes]
     kept: list[Kept]
+    recent: list[tuple[int, bytes]] = []
     unreadable: int | None = None
 
 
 def grow(growth: Growth, bundle: list[bytes], code: str) -> None:
     """Append the new entries of a bundle: those from ``growth.size`` on.
 
-    Entries of the directory and about ourselves are kept, and what was erased; of all others only
-    the hash is.
+    Entries of the directory and about ourselves are kept, and what was erased; of all others the
+    hash, and for some time their bytes, for a hub that loses them (``connectors.tail``).
     """
     new = bundle[growth.size % TILE_WIDTH :]
     changed = merkle.append(growth.size, growth.edge, [merkle.leaf_hash(raw) for raw in new])
+    growth.recent.extend(enumerate(new, growth.size))
     for index, raw in enumerate(new, growth.size):
         try:
             entry = entries.decode(raw)
@@ -157,8 +159,8 @@ class Follower:
                 # A crash after this leaves rows beyond the size that is believed: they count for
                 # nothing and are read again.
                 with self._store.transaction():
-                    self._store.stage(growth.tiles, growth.kept)
-                growth.tiles, growth.kept = {}, []
+                    self._store.stage(growth.tiles, growth.kept, growth.recent)
+                growth.tiles, growth.kept, growth.recent = {}, [], []
         return growth
 
     async def _bundle(self, size: int, theirs: Checkpoint, note: bytes) -> list[bytes]:
@@ -187,7 +189,7 @@ class Follower:
         store, now = self._store, format_time(self._clock())
         known = store.followed()
         with store.transaction():
-            store.stage(growth.tiles, growth.kept)
+            store.stage(growth.tiles, growth.kept, growth.recent)
             directory, findings = self._judge(since=store.size(), until=theirs.size)
             if growth.unreadable is not None:
                 sentence = f"Entry {growth.unreadable} and perhaps others cannot be read here."

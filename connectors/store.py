@@ -27,6 +27,7 @@ from connectors.tables import (
     VERSION,
     Alarm,
     Answer,
+    Content,
     Cosigned,
     Erased,
     Expected,
@@ -49,6 +50,10 @@ from schemas.merkle import Tile
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 Value = str | int | bytes | None
+
+
+RECENT = 50_000
+"""Entries whose bytes are kept (some 20 MB): what a hub can lose between two backups."""
 
 
 class StoreError(Exception):
@@ -260,6 +265,34 @@ class Reader:
         """The kept entries with ``since <= index < until``: of the directory, and of ourselves."""
         sql = "SELECT * FROM log_entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index"
         return self._rows(LogEntry, sql, since, until)
+
+    def recent(self, since: int, limit: int) -> list[bytes]:
+        """The bytes of followed entries from an index on, without a gap; none where it is gone."""
+        sql = (
+            "SELECT log_index, raw FROM recent WHERE log_index >= ? AND log_index < ?"
+            " ORDER BY log_index"
+        )
+        rows = self._select(sql, since, min(since + limit, self.size()))
+        found = msgspec.convert([*rows], list[tuple[int, bytes]])
+        return [raw for at, (index, raw) in enumerate(found, since) if at == index]
+
+    def content(self, index: int) -> Content | None:
+        """What we hold of an entry's content: our messages and receipts, and those for us."""
+        sent = _first(
+            self._rows(Sent, "SELECT * FROM sent WHERE log_index = ? AND state = 'accepted'", index)
+        )
+        if sent is not None and sent.acceptance is not None:
+            return Content(sent.acceptance, sent.envelope)
+        sql = "SELECT * FROM inbox WHERE log_index = ? AND state = 'valid'"
+        received = _first(self._rows(Received, sql, index))
+        if received is not None:
+            return Content(received.acceptance, received.envelope)
+        sql = (
+            "SELECT acceptance FROM receipts WHERE log_index = ?1 UNION ALL"
+            " SELECT acceptance FROM answers WHERE log_index = ?1 AND acceptance IS NOT NULL"
+        )
+        raws = (msgspec.convert(raw, bytes) for (raw,) in self._select(sql, index))
+        return next((Content(jsontext.decode(raw, Acceptance)) for raw in raws), None)
 
     def last_directory_change(self) -> int:
         """The index of the newest followed entry that the directory is made of; -1 for none."""
@@ -541,20 +574,30 @@ class Store(Reader):
 
     # --- The log ---
 
-    def stage(self, tiles: Mapping[Tile, bytes], kept: Iterable[tuple[int, str, bytes]]) -> None:
+    def stage(
+        self,
+        tiles: Mapping[Tile, bytes],
+        kept: Iterable[tuple[int, str, bytes]],
+        recent: Iterable[tuple[int, bytes]] = (),
+    ) -> None:
         """Write what was read beyond ``size``: it counts only once ``set_followed`` says so."""
         self._many(
             "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)",
             [(level, n, hashes) for (level, n), hashes in tiles.items()],
         )
         self._many("INSERT INTO log_entries VALUES (?, ?, ?)", kept)
+        self._many("INSERT OR REPLACE INTO recent VALUES (?, ?)", recent)
+        self._write(
+            "DELETE FROM recent WHERE log_index <= (SELECT max(log_index) FROM recent) - ?", RECENT
+        )
 
     def unstage(self) -> None:
         """Forget the entries beyond ``size`` that an attempt before left without proof.
 
         Tiles need no cleaning: whoever reads them cuts them to ``size``, and they are overwritten.
         """
-        self._write("DELETE FROM log_entries WHERE log_index >= ?", self.size())
+        for table in ("log_entries", "recent"):
+            self._write(f"DELETE FROM {table} WHERE log_index >= ?", self.size())  # noqa: S608
 
     def note_erased(self, message_id: str, index: int, time: str) -> None:
         """Note that the log says that a message was erased; the first time counts."""

@@ -43,6 +43,7 @@ CREATE TABLE mail_trouble (
     detail TEXT NOT NULL
 ) STRICT
 """,
+    "CREATE TABLE recent (log_index INTEGER PRIMARY KEY, raw BLOB NOT NULL) STRICT",
 )
 """What makes of each version of the tables the next one; ``SCHEMA`` is the first."""
 
@@ -316,6 +317,13 @@ class LogEntry(msgspec.Struct, frozen=True):
     index: int
     type: str
     raw: bytes
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What an entry commits to, where we hold it; ``envelope`` for that of a message."""
+
+    acceptance: Acceptance
+    envelope: bytes | None = None
 
 
 class Followed(msgspec.Struct, frozen=True):

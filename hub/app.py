@@ -36,6 +36,7 @@ from hub.intake.erasure import Erase
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorder
+from hub.intake.restorer import Restorer
 from hub.intake.submission import CountedRefusals
 from hub.ledger import retention, witnesses
 from hub.ledger.patrol import Patrol
@@ -162,6 +163,13 @@ async def _assemble(
     metrics.watch(recorder, Path(settings.folder))
     metrics.watch_signing(watched)
     broker_url = settings.broker.url
+
+    def lack() -> None:
+        if not settings.restored.exists():
+            settings.restored.touch()
+            watched.wait_for_witnesses(recorder.state.directory, settings.restored.unlink)
+
+    restorer = Restorer(Journal(database), queries, key, recorder, watched, _clock, lack)
     publisher = Publisher(
         StoredLanes(database),
         lambda: tuple(recorder.state.directory.participants),
@@ -174,6 +182,7 @@ async def _assemble(
         recorder=recorder,
         queries=queries,
         witnesses=watched,
+        restorer=restorer,
         bells=bells,
         offload=offload,
         meter=RefusalMeter(settings.quota.refusals_per_minute),
@@ -352,7 +361,9 @@ async def _index(service: Service, index: Index, committed: asyncio.Event) -> No
         committed.clear()
         more = False
         try:
-            more = await index.advance()
+            # What a restored log still lacks would be missing in the index for ever.
+            if not service.settings.restored.exists():
+                more = await index.advance()
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("index.failed", reason=str(error))
         if more and service.recorder.waiting:

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from schemas.acceptance import Acceptance, Delivery
+from schemas.tail import Parts, Piece, Wanted
 
 
 class LinkError(Exception):
@@ -139,6 +140,15 @@ class Link(Protocol):
 
     async def witness_response(self, note: bytes) -> None:
         """Bring a checkpoint with our cosignatures, as a signed note."""
+
+    async def tail_wanted(self, size: int) -> Wanted:
+        """What the hub lacks, for who has followed the log to a size; it was restored, if any."""
+
+    async def extend_tail(self, piece: Piece) -> int:
+        """Bring entries that the hub lacks; gives how many it has now."""
+
+    async def fill_tail(self, parts: Parts) -> int:
+        """Bring content that the hub lacks; gives how much of it was taken."""
 
     async def close(self) -> None:
         """Let go of the connection."""

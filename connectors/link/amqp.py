@@ -36,6 +36,7 @@ from schemas.acceptance import Acceptance, Delivery
 from schemas.encoding import unb64url
 from schemas.entry import AcceptedPrivate
 from schemas.refusal import Refused
+from schemas.tail import Parts, Piece, Wanted
 
 PREFETCH = 16
 """Messages that the broker hands out before one of them is acknowledged: two pages of the inbox."""
@@ -144,6 +145,18 @@ class AmqpLink:
     async def witness_response(self, note: bytes) -> None:
         """As the other link."""
         await self._other.witness_response(note)
+
+    async def tail_wanted(self, size: int) -> Wanted:
+        """As the other link."""
+        return await self._other.tail_wanted(size)
+
+    async def extend_tail(self, piece: Piece) -> int:
+        """As the other link."""
+        return await self._other.extend_tail(piece)
+
+    async def fill_tail(self, parts: Parts) -> int:
+        """As the other link."""
+        return await self._other.fill_tail(parts)
 
     async def entries(self, n: int, width: int) -> bytes:
         """Over the other link."""

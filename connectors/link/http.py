@@ -17,6 +17,7 @@ from schemas.acceptance import Acceptance
 from schemas.encoding import b64url
 from schemas.refusal import Refused
 from schemas.signature import AUTH_TYPE, ProtectedHeader
+from schemas.tail import Extended, Filled, Parts, Piece, Wanted
 
 JOSE: Final = "application/jose+json"
 PROBLEM: Final = "application/problem+json"
@@ -163,6 +164,21 @@ class HttpLink:
     async def witness_response(self, note: bytes) -> None:
         """``POST /v1/witness/response``."""
         await self._ask("POST", "/v1/witness/response", body=note)
+
+    async def tail_wanted(self, size: int) -> Wanted:
+        """``GET /v1/witness/tail``."""
+        reply = await self._ask("GET", "/v1/witness/tail", query={"size": str(size)})
+        return _typed(reply, Wanted)
+
+    async def extend_tail(self, piece: Piece) -> int:
+        """``POST /v1/witness/tail``."""
+        reply = await self._ask("POST", "/v1/witness/tail", body=jsontext.encode(piece))
+        return _typed(reply, Extended).size
+
+    async def fill_tail(self, parts: Parts) -> int:
+        """``POST /v1/witness/parts``."""
+        reply = await self._ask("POST", "/v1/witness/parts", body=jsontext.encode(parts))
+        return _typed(reply, Filled).taken
 
     async def close(self) -> None:
         """Close the connections."""

@@ -81,6 +81,7 @@ class OwnCheck(msgspec.Struct, frozen=True):
     ok: bool
     problems: list[str] = []
     erased: int = 0
+    lost: int = 0
 
 
 @click.group()
@@ -291,25 +292,25 @@ async def verify(hub: "Hub", vkey: str | None, follow: bool) -> None:
     if follow:
         await _follow(hub, key)
         return
-    answer, problems, erased = await _own_check(hub)
+    answer, problems = await _own_check(hub)
     found: Checkpoint | None = None
     try:
         with progress("Hashing the log here") as advance:
             found = (await log_client.verify(hub.fetch, key, advance)).head
     except log_client.LogError as error:
         problems.append(str(error))
-    _report(hub, answer, found, problems, erased)
+    _report(hub, answer, found, problems)
 
 
-async def _own_check(hub: "Hub") -> tuple[Json, list[str], int]:
-    """What the hub finds in its log, whole; which problems that is, and what was erased."""
+async def _own_check(hub: "Hub") -> tuple[Json, list[str]]:
+    """What the hub finds in its log, whole, and which problems that is."""
     with progress("The hub hashes its log again"):
         answer = await hub.get("/v1/audit/verify", patience=LONG_PATIENCE)
     own = jsontext.convert(answer, OwnCheck)
     problems = [*own.problems]
     if not own.ok and not problems:
         problems.append("The hub's own check failed.")
-    return answer, problems, own.erased
+    return answer, problems
 
 
 async def _follow(hub: "Hub", key: Vkey) -> None:
@@ -338,7 +339,7 @@ async def _follow(hub: "Hub", key: Vkey) -> None:
 
 
 async def _judge_itself(hub: "Hub") -> None:
-    _, problems, _ = await _own_check(hub)
+    _, problems = await _own_check(hub)
     if problems:
         raise NotSo(" ".join(problems))
 
@@ -369,17 +370,18 @@ def _head(head: Checkpoint) -> Json:
     return {"origin": head.origin, "size": head.size, "root": b64url(head.root)}
 
 
-def _report(
-    hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str], erased: int
-) -> None:
+def _report(hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str]) -> None:
     if hub.as_json:
         head = None if found is None else _head(found)
         print_json({"ok": not problems, "problems": [*problems], "hub": own, "verified": head})
     elif found is not None:
         say(f"The log {found.origin} has {found.size} entries; every one was hashed again here.")
         say(f"They lead to the signed root {b64(found.root)}.")
-        if erased:
-            say(f"{erased} private parts were erased by recorded decisions.")
+        checked = jsontext.convert(own, OwnCheck)
+        if checked.erased:
+            say(f"{checked.erased} private parts were erased by recorded decisions.")
+        if checked.lost:
+            say(f"{checked.lost} private parts that only the hub had were lost with a database.")
     if problems:
         raise NotSo(" ".join(problems))
 

@@ -77,8 +77,8 @@ def restore(config: Path | None, file: Path, as_json: bool) -> None:
         print_json(_document(found, file))
         return
     say(f"The database has the {found.size} entries of {found.origin} as of {found.time}.")
-    say("What was accepted later is not in it. The hub signs nothing until a quorum of witnesses")
-    say("has asked and none of them is ahead; the file `restored` beside the settings says so.")
+    say("What was accepted later comes back from the connectors. The hub signs nothing until then,")
+    say("and until a quorum of witnesses is not ahead; the file `restored` says so to it.")
     say("")
     say("What comes next:")
     say(f"  nhri-hub serve --config {config_path(config)}")

@@ -24,7 +24,7 @@ from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewTo
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
-from hub.doors.witness import Cosigned
+from hub.doors.witness import Cosigned, Followed
 from hub.ledger.explain import Why
 from hub.ledger.export import FORMS
 from hub.ledger.verify import Verdict
@@ -42,6 +42,7 @@ from schemas.publication.formats import (
 )
 from schemas.refusal import REFUSALS
 from schemas.signature import JwsEnvelope
+from schemas.tail import Extended, Filled, Parts, Piece, Wanted
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose+json"
@@ -138,6 +139,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
             {200: answers.Quorum},
             ("bad-request", "bad-signature", "conflict", *_READ),
             note="a checkpoint (C2SP tlog-checkpoint) with the asker's cosignatures",
+        ),
+        ("GET", "/v1/witness/tail"): Operation({200: Wanted}, ("bad-request",), query=Followed),
+        ("POST", "/v1/witness/tail"): Operation(
+            {200: Extended}, (*_JSON_BODY, "bad-request", "conflict"), body=Piece
+        ),
+        ("POST", "/v1/witness/parts"): Operation(
+            {200: Filled}, (*_JSON_BODY, "bad-request", "conflict"), body=Parts
         ),
         ("POST", "/v1/keys"): Operation(
             {201: answers.Recorded},

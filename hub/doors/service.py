@@ -18,6 +18,7 @@ from hub.intake.batch import Job, Outcome, Token
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorded, Recorder
+from hub.intake.restorer import Restorer
 from hub.ledger.patrol import Patrol
 from hub.ledger.queries import Queries
 from hub.ledger.witnesses import Witnesses
@@ -41,6 +42,7 @@ class Service(msgspec.Struct, frozen=True):
     recorder: Recorder
     queries: Queries
     witnesses: Witnesses
+    restorer: Restorer
     bells: Bells
     offload: Offload
     meter: RefusalMeter

@@ -241,25 +241,32 @@ class Recorder:
         salts = self._random_bytes(SALT_SIZE * MAX_ENTRIES * len(jobs))
         batch = Batch(self.state, loaded, now, salts)
         outcomes = [_decide(job, batch) for job in jobs]
-        appended = self._append(transaction, batch.entries) if batch.entries else None
+        appended = None
+        if batch.entries:
+            stored = write_entries(transaction, batch.entries)
+            appended = sequence.append(self.state.tree, batch.entries, stored, self._key)
         transaction.write(batch, appended)
         return batch, outcomes, appended
 
-    def _append(self, transaction: Transaction, entries: Sequence[Sequenced]) -> Appended:
-        """Sign what the database holds, not what it was given.
 
-        A driver, a COPY or a trigger that changes a byte is found here, before the commit: nothing
-        was promised, and nothing is signed that could not be shown. A disk that changes one later
-        is found by the check of the whole log (``hub.ledger.verify``).
-        """
-        stored = transaction.append(entries)
-        if [*stored] != [sequenced.raw for sequenced in entries]:
-            first, last = entries[0].index, entries[-1].index
-            raise StorageError(
-                f"The database gave back other bytes than it was given for entries {first} to "
-                f"{last}; nothing was signed (deploy/runbooks/hub-store-failing.md)"
-            )
-        return sequence.append(self.state.tree, entries, stored, self._key)
+def write_entries(transaction: Transaction, entries: Sequence[Sequenced]) -> Sequence[bytes]:
+    """Write entries, and give what the database holds then: that is signed, not what it was given.
+
+    A driver, a COPY or a trigger that changes a byte is found here, before the commit: nothing was
+    promised, and nothing is signed that could not be shown. A disk that changes one later is found
+    by the check of the whole log (``hub.ledger.verify``).
+
+    Raises:
+        StorageError: the database holds other bytes.
+    """
+    stored = transaction.append(entries)
+    if [*stored] != [sequenced.raw for sequenced in entries]:
+        first, last = entries[0].index, entries[-1].index
+        raise StorageError(
+            f"The database gave back other bytes than it was given for entries {first} to "
+            f"{last}; nothing was signed (deploy/runbooks/hub-store-failing.md)"
+        )
+    return stored
 
 
 class _Group:

@@ -267,6 +267,10 @@ class Queries(Protocol):
         """Salt and private part of the entries ``start`` to ``end`` that still have them."""
         ...
 
+    async def missing(self) -> Sequence[int]:
+        """Entries of messages and receipts whose content is not here, at most 1,000 of them."""
+        ...
+
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""
         ...

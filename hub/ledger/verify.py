@@ -51,7 +51,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``first_bad`` is the first entry that a problem is about, and ``kind`` what is wrong with it:
     ``checkpoint``, ``missing``, ``entry``, ``tile``, ``root``, ``column`` or ``private``.
-    ``erased`` counts the private parts that are gone by recorded decisions.
+    ``erased`` counts the private parts that are gone by recorded decisions. ``lost`` counts those
+    that only the hub ever had and has no more, such as what an operator asked: a hub that was
+    restored from an older copy gets them back from nobody.
     """
 
     size: int
@@ -62,6 +64,7 @@ class Verdict(msgspec.Struct, frozen=True):
     first_bad: int | None = None
     kind: str | None = None
     erased: int = 0
+    lost: int = 0
 
 
 async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
@@ -134,6 +137,7 @@ class Check:
             None if first is None else first.index,
             next((problem.kind for problem in (first, *found) if problem is not None), None),
             self._parts.erased,
+            self._parts.lost,
         )
 
     def _judged(self, problem: Problem) -> Problem:
@@ -262,6 +266,7 @@ class _Parts:
 
     def __init__(self) -> None:
         self.erased = 0
+        self.lost = 0
         self._gone: dict[str, int] = {}
         self._foreseen: set[str] = set()
 
@@ -282,9 +287,11 @@ class _Parts:
             return
         if entry.type == entries.MESSAGE_ACCEPTED and entry.subject is not None:
             self._gone[entry.subject] = index
-        else:
-            sentence = f"The private part of entry {index} is missing; only messages are erased."
+        elif entry.type == entries.RECEIPTS_RECORDED:
+            sentence = f"The private part of entry {index} is missing: a receipt is never erased."
             yield Problem(PRIVATE, index, sentence)
+        else:
+            self.lost += 1
 
     def _decided(self, index: int, entry: Entry) -> Iterator[Problem]:
         """An erasure comes after the acceptance whose private part it took, in one commit."""

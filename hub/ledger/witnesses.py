@@ -27,6 +27,7 @@ from schemas.encoding import format_time, parse_time
 from schemas.note import Note, NoteError, SignatureLine, Vkey
 from schemas.policy import Policy
 from schemas.refusal import Refused
+from schemas.tail import Wanted
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ OVERDUE = timedelta(hours=24)
 
 _RESTORED = (
     "The database was restored, and it is not known yet whether it is the newest: nothing is "
-    "signed until a quorum of witnesses has asked (deploy/runbooks/signing-stopped.md)"
+    "signed until a quorum of witnesses has said how far they are, and what they hold and this hub "
+    "lacks is back (deploy/runbooks/signing-stopped.md)"
 )
 
 log = structlog.get_logger("hub.witnesses")
@@ -168,7 +170,8 @@ class Witnesses:
     def wait_for_witnesses(self, directory: Directory, release: Callable[[], None]) -> None:
         """Sign nothing until a quorum has said that none of it is ahead; then call ``release``.
 
-        After a restore the log may be shorter than what was signed. Whoever is ahead shows it.
+        After a restore the log may be shorter than what was signed. Whoever is ahead shows it, and
+        brings what is missing.
         """
         self._release = release
         if not policy.witnesses(self._vkey.name, directory):
@@ -227,7 +230,6 @@ class Witnesses:
                 f"The log has {size} entries here, fewer than the {old} that you cosigned; show "
                 "that checkpoint: POST /v1/witness/response.",
             )
-        self._heard(code, directory)
         raw = None if self.stopped else await self._candidate(directory)
         if raw is None:
             return None
@@ -242,6 +244,22 @@ class Witnesses:
             tiles = await self._queries.tiles(merkle.tiles_for_consistency(old, head.size))
             proof = merkle.consistency_proof(old, head.size, tiles)
         return witness.encode(witness.Request(old, tuple(proof), raw))
+
+    async def followed(self, code: str, size: int, directory: Directory) -> Wanted:
+        """What the hub lacks, for somebody who has followed the log to a size.
+
+        A witness counts among those that are waited for when it is not ahead and nothing is
+        missing. What it cosigned is not asked for here: the log that it followed, by acceptances
+        under checkpoints that nobody has cosigned yet, is longer.
+        """
+        have = await self._size()
+        if self.stopped is None:
+            return Wanted(False, have, ())
+        missing = tuple(await self._queries.missing())
+        self._asked.discard(code)
+        if size <= have and not missing:
+            self._heard(code, directory)
+        return Wanted(self.stopped is not None, have, missing)
 
     async def respond(
         self, code: str, raw: bytes, token: Token | None, directory: Directory

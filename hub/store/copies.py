@@ -17,6 +17,9 @@ _PAGE = 200
 
 _VERSIONS = "alembic_version"
 
+_INDEX = "search_"
+"""How the tables of the search index are called: each database has its own, made from the log."""
+
 
 def snapshot(connection: Connection) -> Snapshot:
     """All rows, read while the transaction lasts; what hubs write meanwhile is not among them.
@@ -34,10 +37,18 @@ def snapshot(connection: Connection) -> Snapshot:
     checkpoint = connection.execute(last).scalar()
     if checkpoint is None:
         raise BackupError("The log is empty: there is nothing to keep.")
-    every = tables.metadata.sorted_tables
+    every = _kept(tables.metadata)
     counts = (connection.execute(select(func.count()).select_from(table)) for table in every)
     count = sum(found.scalar_one() for found in counts)
     return Snapshot(revision, checkpoint, count, (_rows(connection, table) for table in every))
+
+
+def _kept(metadata: MetaData) -> list[Table]:
+    return [
+        table
+        for table in metadata.sorted_tables
+        if table.name != _VERSIONS and not table.name.startswith(_INDEX)
+    ]
 
 
 def _rows(connection: Connection, table: Table) -> Rows:
@@ -67,7 +78,7 @@ def load(connection: Connection, backup: Backup, advance: Advance) -> None:
         raise BackupError("The backup is of a newer version; update this program.") from None
     found = MetaData()
     found.reflect(connection)
-    made = [table for table in found.sorted_tables if table.name != _VERSIONS]
+    made = _kept(found)
     if {table.name for table in made} != set(backup.manifest.tables):
         raise BackupError("The backup does not have the tables of its version; take another one.")
     for table in reversed(made):

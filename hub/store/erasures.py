@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select, update
 
 from hub.settings import StartError
-from hub.store import facts, tables
+from hub.store import facts, index, tables
 from hub.store.database import Database
 
 _message = tables.messages
@@ -35,6 +35,8 @@ def take_content(connection: Connection, ids: Sequence[str]) -> None:
     """
     for start in range(0, len(ids), facts.CHUNK):
         chunk = ids[start : start + facts.CHUNK]
+        for message_id in chunk:
+            index.forget(connection, message_id)
         indices = select(_message.c.idx).where(_message.c.id.in_(chunk))
         private, answers = tables.log_private, tables.answers
         connection.execute(delete(private).where(private.c.idx.in_(indices)))
@@ -72,13 +74,13 @@ class Erasure(msgspec.Struct, frozen=True):
     time: str
 
 
-def since(connection: Connection, index: int) -> Sequence[tuple[int, Erasure]]:
+def since(connection: Connection, after: int) -> Sequence[tuple[int, Erasure]]:
     """The messages that entries after this one erased, each with its entry."""
     entry = tables.log_entries
     query = (
         select(_message.c.id, _message.c.erased, entry.c.time)
         .join(entry, entry.c.idx == _message.c.erased)
-        .where(_message.c.erased > index)
+        .where(_message.c.erased > after)
         .order_by(_message.c.erased)
     )
     return [(row.erased, Erasure(row.id, row.time)) for row in connection.execute(query)]

@@ -44,6 +44,7 @@ _session = tables.sessions
 # In this order: a row comes after the rows that it refers to. A table stands for inserting.
 STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
     {
+        "private": tables.log_private,
         "message": tables.messages,
         "delivery": _delivery,
         "answer": tables.answers,

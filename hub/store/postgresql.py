@@ -25,7 +25,7 @@ _MIGRATION_LOCK = 0x4E485249
 _MUST_NOT_BE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-_ERASED_FROM = ("messages", "log_private", "answers")
+_ERASED_FROM = ("messages", "log_private", "answers", "search_terms", "search_words")
 
 T = TypeVar("T")
 

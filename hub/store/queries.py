@@ -53,6 +53,8 @@ _ERASED = "erased"
 _ROUNDS = 10
 """Rounds of one search: at worst it takes some tenths of a second."""
 
+_MISSING = 1_000
+
 
 class Queries:
     """Reads a database; the adapter behind the port of this name."""
@@ -284,6 +286,21 @@ class Queries:
         rows = await self._all(query)
         return {row.idx: (row.salt, row.private) for row in rows}
 
+    async def missing(self) -> Sequence[int]:
+        """Entries of messages and receipts whose content is not here, at most 1,000 of them."""
+        query = (
+            select(_entry.c.idx)
+            .where(
+                or_(
+                    and_(_lacks(entries.MESSAGE_ACCEPTED, _message.c.idx), ~_is_erased()),
+                    _lacks(entries.RECEIPTS_RECORDED, tables.receipts.c.idx),
+                )
+            )
+            .order_by(_entry.c.idx)
+            .limit(_MISSING)
+        )
+        return [row.idx for row in await self._all(query)]
+
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""
         table = tables.join_requests
@@ -499,3 +516,15 @@ def _checkpoints(connection: Connection, first: int, last: int) -> list[tuple[in
         {"first": first, "last": last},
     )
     return [(row.size, row.note) for row in rows]
+
+
+def _is_erased() -> ColumnElement[bool]:
+    """Whether a later entry says that the message of this entry was erased."""
+    later = _entry.alias()
+    decision = (later.c.subject == _entry.c.subject, later.c.type == entries.MESSAGE_ERASED)
+    return select(later.c.idx).where(*decision).exists()
+
+
+def _lacks(kind: str, index: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether an entry of a type has no row in the table that such entries have theirs in."""
+    return and_(_entry.c.type == kind, ~select(index).where(index == _entry.c.idx).exists())

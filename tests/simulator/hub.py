@@ -130,6 +130,7 @@ class SimulatedHub:
                 web.get("/v1/receipts", self._known(self._give_receipts)),
                 web.get("/v1/witness/request", self._known(self._ask_witness)),
                 web.post("/v1/witness/response", self._known(self._hear_witness)),
+                web.get("/v1/witness/tail", self._known(self._lacks_nothing)),
                 web.get("/log/checkpoint", self._checkpoint),
                 web.get("/log/{path:tile/.*}", self._known(self._tile)),
             ]
@@ -453,6 +454,10 @@ class SimulatedHub:
         raw = witness.merge(history.checkpoint(size), self.lies.cosignatures)
         asked = witness.encode(witness.Request(old, tuple(proof), raw))
         return web.Response(body=self.lies.spoil_request(asked))
+
+    async def _lacks_nothing(self, request: web.Request, code: str) -> web.Response:
+        size = self._history_of(code).size
+        return _json({"wanted": False, "size": size, "missing": []})
 
     async def _hear_witness(self, request: web.Request, code: str) -> web.Response:
         raw = await request.read()

@@ -34,6 +34,7 @@ FAST = Pace(
     idle=0.01,
     log=0.05,
     witness=0.05,
+    tail=0.05,
     watch=0.05,
     mail=0.05,
     first=0.02,

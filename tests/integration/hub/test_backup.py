@@ -147,7 +147,7 @@ async def test_a_restored_hub_signs_nothing_before_its_witnesses_have_asked(
         assert (await hub.participant("kz").send()).code == "storage"
         assert "was restored" in (await hub.operator.get("/v1/status"))["signing_stopped"]
         for code in ("kz", "kg", "tj", "tm"):
-            await hub.participant(code).get("/v1/witness/request", old=0)
+            await hub.participant(code).get("/v1/witness/tail", size=0)
         assert (await hub.participant("kz").send()).status == 201
 
 

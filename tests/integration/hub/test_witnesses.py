@@ -52,6 +52,10 @@ class Witness:
         self.note = witness.merge(accepted.note, [line])
         return await self.bring(self.note)
 
+    async def followed(self, size):
+        """Tell how far it has followed the log."""
+        return await self.participant.get("/v1/witness/tail", size=size)
+
     async def bring(self, raw):
         return await self.participant.post("/v1/witness/response", raw)
 
@@ -380,10 +384,12 @@ async def test_a_restored_hub_signs_nothing_until_a_quorum_has_asked(settings, c
         assert (await hub.participant("kz").send()).code == "storage"
         assert "was restored" in (await hub.operator.get("/v1/status"))["signing_stopped"]
         for one in them[:3]:
-            await one.asked()
+            assert (await one.followed(size))["wanted"] is True
+        await them[3].asked()  # what it cosigned says nothing of what it has followed
+        assert (await them[3].followed(size + 100))["wanted"] is True
         assert (await hub.participant("kz").send()).code == "storage"
         assert settings.restored.exists()
-        await them[3].asked()
+        assert (await them[3].followed(size))["wanted"] is False
         assert not settings.restored.exists()
         assert (await hub.participant("kz").send()).status == 201
         assert (await hub.operator.get("/v1/status"))["log_size"] > size

@@ -423,7 +423,7 @@ def test_a_store_of_the_first_version_is_brought_up_and_keeps_its_alarms(path):
         raised(store, Finding("hub-away", "hub", "It is away."))
     with sqlite3.connect(path) as connection:
         for statement in (
-            *("DROP TABLE mail_trouble", "DROP TABLE cosigned"),
+            *(f"DROP TABLE {name}" for name in ("cosigned", "erased", "mail_trouble", "recent")),
             *(f"ALTER TABLE alarms DROP COLUMN {name}" for name in ("mailed", "taken")),
             "PRAGMA user_version = 1",
         ):
@@ -451,3 +451,42 @@ def test_what_a_stranger_put_into_an_alarm_cannot_turn_a_line_around():
     assert finding.subject == "\\u202ex"
     assert finding.sentence.startswith("line\\nfeed \\x1b[31mxxx")
     assert len(finding.sentence) < 600
+
+
+class TestRecentEntries:
+    """Entries are kept for some time, for a hub that loses them."""
+
+    def follow(self, store, first, count):
+        raws = [f"entry {number}".encode() for number in range(first + count)]
+        changed = merkle.append(0, {}, [merkle.leaf_hash(raw) for raw in raws])
+        root = merkle.tree_root(len(raws), changed)
+        with store.transaction():
+            store.stage(changed, [], [*enumerate(raws)][first:])
+            store.set_followed(Followed(len(raws), root, b"", len(raws), ""))
+
+    def test_are_given_from_an_index_on(self, store):
+        self.follow(store, 0, 5)
+        assert store.recent(3, 256) == [b"entry 3", b"entry 4"]
+        assert store.recent(1, 2) == [b"entry 1", b"entry 2"]
+        assert store.recent(5, 256) == []
+
+    def test_are_given_only_up_to_what_is_believed(self, store):
+        self.follow(store, 0, 5)
+        with store.transaction():
+            store.stage({}, [], [(5, b"unproven")])
+        assert store.recent(4, 256) == [b"entry 4"]
+        with store.transaction():
+            store.unstage()
+        self.follow(store, 5, 1)
+        assert store.recent(4, 256) == [b"entry 4", b"entry 5"]
+
+    def test_are_not_given_with_a_gap(self, store):
+        self.follow(store, 2, 3)
+        assert store.recent(1, 256) == []
+        assert store.recent(2, 256) == [b"entry 2", b"entry 3", b"entry 4"]
+
+    def test_are_forgotten_in_time(self, store, monkeypatch):
+        monkeypatch.setattr("connectors.store.RECENT", 3)
+        self.follow(store, 0, 10)
+        assert store.recent(6, 256) == []
+        assert store.recent(7, 256) == [b"entry 7", b"entry 8", b"entry 9"]

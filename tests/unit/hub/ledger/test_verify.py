@@ -292,11 +292,17 @@ class TestAPrivatePartThatIsGone:
         verdict = checked(stored)
         assert (verdict.ok, verdict.erased) == (True, 1)
 
-    def test_is_missed_where_it_was_of_anything_but_a_message(self):
+    def test_is_missed_where_it_was_a_receipt(self):
         stored = self.stored(entries.RECEIPTS_RECORDED, entries.MESSAGE_ERASED)
         del stored.secrets[0]
         problems = checked(stored).problems
-        assert problems[0] == "The private part of entry 0 is missing; only messages are erased."
+        assert problems[0] == ("The private part of entry 0 is missing: a receipt is never erased.")
+
+    def test_is_only_counted_where_nobody_but_the_hub_ever_had_it(self):
+        stored = self.stored(entries.OPERATOR_QUERY)
+        del stored.secrets[0]
+        verdict = checked(stored)
+        assert (verdict.ok, verdict.erased, verdict.lost) == (True, 0, 1)
 
     def test_has_to_be_gone_once_the_message_is_erased(self):
         stored = self.stored(entries.MESSAGE_ACCEPTED, entries.MESSAGE_ERASED)

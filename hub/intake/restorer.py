@@ -1,0 +1,121 @@
+"""Taking the missing tail back, while nothing is signed: the writer of a log that is not whole.
+
+Each piece and each part is one transaction. A crash between two: what is there is there, and who
+asks again is told what is still missing.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+
+from hub.intake.batch import NOTHING, Batch, Loaded, Needs
+from hub.intake.recorder import Journal, Recorder, Transaction, write_entries
+from hub.intake.tail import Found
+from hub.ledger import tail
+from hub.ledger.queries import Queries
+from hub.ledger.sequence import LogKey
+from hub.ledger.witnesses import Witnesses
+from schemas.refusal import Refused
+from schemas.tail import Part, Piece
+
+log = structlog.get_logger("hub.restorer")
+
+
+class Restorer:
+    """Writes past the guard that keeps the recorder from signing: only what was signed before."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        queries: Queries,
+        key: LogKey,
+        recorder: Recorder,
+        witnesses: Witnesses,
+        clock: Callable[[], datetime],
+        lack: Callable[[], None],
+    ) -> None:
+        """Write to this journal, and let the recorder and the witnesses know.
+
+        ``lack`` is called before the first entries: it leaves word, for the next start as well,
+        that the log was an older copy and that its witnesses are to be waited for.
+        """
+        self._journal = journal
+        self._queries = queries
+        self._key = key
+        self._recorder = recorder
+        self._witnesses = witnesses
+        self._clock = clock
+        self._lack = lack
+        self._one_at_a_time = asyncio.Lock()
+
+    async def extend(self, piece: Piece) -> int:
+        """Append entries that were signed before; gives the size of the log.
+
+        Raises:
+            Refused: nothing is missing, or the piece is not of this log.
+            StorageError: the database did not take it.
+        """
+        self._check_wanted()
+
+        def work(transaction: Transaction) -> int:
+            transaction.size()  # takes the lock
+            state = transaction.state(NOTHING)
+            appended = tail.extend(state.tree, piece, self._key)
+            write_entries(transaction, appended.entries)
+            batch = Batch(state, Loaded({}, {}, set(), {}, {}, {}), self._clock(), b"")
+            for message_id, decision in tail.erased(appended):
+                batch.write("erase", erased_id=message_id, decision=decision)
+            transaction.write(batch, appended)
+            return appended.tree.size
+
+        self._lack()
+        async with self._one_at_a_time:
+            size = await self._journal.transact(work)
+            log.warning("tail.extended", start=piece.start, size=size)
+            await self._reload()
+        return size
+
+    async def fill(self, parts: Sequence[Part]) -> int:
+        """Bring content back, part by part, earlier entries first; gives how many were taken.
+
+        Raises:
+            Refused: nothing is missing, or a part is not what its entry commits to.
+            StorageError: the database did not take it.
+        """
+        self._check_wanted()
+        taken = 0
+        # What two bring at the same time is missing only once.
+        async with self._one_at_a_time:
+            missing = set(await self._queries.missing())
+            for part in sorted(parts, key=lambda part: part.index):
+                if part.index in missing:
+                    [raw] = await self._queries.entries(part.index, part.index + 1)
+                    taken += await self._journal.transact(self._filler(Found(part, raw)))
+                    missing.discard(part.index)
+            if taken:
+                log.warning("tail.filled", taken=taken)
+                await self._reload()
+        return taken
+
+    def _filler(self, found: Found) -> Callable[[Transaction], bool]:
+        def work(transaction: Transaction) -> bool:
+            transaction.size()
+            needs, now = Needs(), self._clock()
+            found.needs(needs)
+            batch = Batch(transaction.state(NOTHING), transaction.facts(needs, now), now, b"")
+            rebuilt = found.rebuild(batch)
+            transaction.write(batch, None)
+            return rebuilt
+
+        return work
+
+    def _check_wanted(self) -> None:
+        if self._witnesses.stopped is None:
+            raise Refused("conflict", "This hub lacks nothing that was signed.")
+
+    async def _reload(self) -> None:
+        # Nothing else changes the state meanwhile: the recorder's journal is guarded.
+        self._recorder.state, _ = await self._queries.head()
+        await self._witnesses.check()

@@ -1,0 +1,244 @@
+"""A hub that was restored from an older backup takes the missing tail back, and believes nobody."""
+
+import asyncio
+import json
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub.ledger.verify import verify
+from schemas import checkpoint, merkle, note
+from schemas import entry as entries
+from schemas.acceptance import open_acceptance
+from schemas.checkpoint import Checkpoint
+from schemas.encoding import b64url, unb64url
+from tests import builders, client
+
+REGION = ("kz", "kg", "tj", "tm")
+
+
+class Held:
+    """What the connectors hold of a log, all together."""
+
+    def __init__(self, raws, note, tiles, parts):
+        self.raws = raws
+        self.note = note
+        self.tiles = tiles
+        self.parts = parts
+
+    @property
+    def size(self):
+        return len(self.raws)
+
+    def piece(self, start, end, **lies):
+        proof = [] if end == self.size else merkle.consistency_proof(end, self.size, self.tiles)
+        return {
+            "start": start,
+            "entries": [b64url(raw) for raw in self.raws[start:end]],
+            "checkpoint": self.note.decode(),
+            "proof": [b64url(each) for each in proof],
+        } | lies
+
+
+async def held(hub, acceptances=()):
+    """The log, and the parts of these (acceptance, envelope or None)."""
+    queries = hub.service.queries
+    raws = await queries.entries(0, 10_000)
+    tiles = await queries.tiles(merkle.tiles_for_root(len(raws)) | merkle.edge_tiles(len(raws)))
+    parts = []
+    for acceptance, envelope in acceptances:
+        part = {
+            "index": open_acceptance(acceptance, hub.vkey).index,
+            "private": acceptance.private,
+            "salt": acceptance.salt,
+        }
+        parts.append(part | ({"envelope": b64url(envelope)} if envelope else {}))
+    return Held(raws, await queries.checkpoint(), tiles, parts)
+
+
+async def asked(hub, code, size):
+    return (await hub.participant(code).get("/v1/witness/tail", size=size)).json
+
+
+async def bring(hub, path, document, code="kg"):
+    return await hub.participant(code).post(f"/v1/witness/{path}", json.dumps(document).encode())
+
+
+@asynccontextmanager
+async def older(settings, folder, after):
+    """A hub whose database is an older copy, ``restored`` beside it, and what ``after`` gave."""
+    shutil.copytree(settings.folder, folder)
+    async with client.running(settings) as hub:
+        lost = await after(hub)
+    shutil.rmtree(settings.folder)
+    folder.rename(settings.folder)
+    settings.restored.touch()
+    async with client.running(settings) as hub:
+        yield hub, lost
+
+
+async def later(hub):
+    """Messages and receipts for some of them; all that connectors hold of it."""
+    kz, kg = hub.participant("kz"), hub.participant("kg")
+    sent = [kz.sign(kz.message()) for _ in range(4)]
+    acceptances = [(await kz.submit(envelope)).acceptance() for envelope in sent]
+    inbox = await kg.inbox()
+    received = (await kg.post("/v1/receipts", kg.receipt(*inbox[:2]))).acceptance()
+    return await held(hub, [*zip(acceptances, sent, strict=True), (received, None)])
+
+
+async def whole(hub, lost):
+    """Bring all of it."""
+    start = (await asked(hub, "kg", lost.size))["size"]
+    assert (await bring(hub, "tail", lost.piece(start, lost.size)))["size"] == lost.size
+    return await bring(hub, "parts", {"parts": lost.parts})
+
+
+async def test_the_log_is_whole_again_with_all_that_follows_from_it(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        assert (await whole(hub, lost))["taken"] == len(lost.parts)
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert not settings.restored.exists()
+        assert (await hub.service.queries.entries(0, lost.size)) == lost.raws
+        kg, tj = hub.participant("kg"), hub.participant("tj")
+        assert [position for position, _ in await kg.inbox()] == [1, 2, 3, 4]
+        receipts = (await hub.participant("kz").get("/v1/receipts", after=-1))["receipts"]
+        assert len(receipts) == 1
+        for _, delivery in await tj.inbox():
+            assert hub.open(delivery.acceptance).entry.type == entries.MESSAGE_ACCEPTED
+        # What is new goes on where it stopped, and what is old is known for it.
+        again = await hub.participant("kz").submit(unb64url(lost.parts[0]["envelope"]))
+        assert again.status == 200
+        assert (await hub.participant("kz").send()).status == 201
+        assert [position for position, _ in await kg.inbox()] == [1, 2, 3, 4, 5]
+        service = hub.service
+        assert (await verify(service.queries, service.offload, hub.vkey)).ok
+
+
+async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        for number, code in zip(range(start, lost.size), REGION * 9, strict=False):
+            taken = await bring(hub, "tail", lost.piece(number, number + 1), code)
+            assert taken["size"] == number + 1
+        # A receipt before its messages has to wait, and then it fits.
+        *messages, receipt = lost.parts
+        assert (await bring(hub, "parts", {"parts": [receipt]}))["taken"] == 0
+        for message in messages:
+            assert (await bring(hub, "parts", {"parts": [message]}))["taken"] == 1
+        assert (await asked(hub, "kg", lost.size))["missing"] == [receipt["index"]]
+        assert (await bring(hub, "parts", {"parts": [receipt]}))["taken"] == 1
+        assert (await asked(hub, "kg", lost.size))["missing"] == []
+        service = hub.service
+        assert (await verify(service.queries, service.offload, hub.vkey)).ok
+
+
+async def test_several_may_bring_the_same_at_the_same_time(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        piece = lost.piece(start, lost.size)
+        tails = await asyncio.gather(*(bring(hub, "tail", piece, code) for code in REGION))
+        assert sorted(answer.status for answer in tails) == [200, 409, 409, 409]
+        parts = {"parts": lost.parts}
+        filled = await asyncio.gather(*(bring(hub, "parts", parts, code) for code in REGION))
+        assert {answer.status for answer in filled} <= {200, 409}
+        assert sum(a["taken"] for a in filled if a.status == 200) == len(lost.parts)
+
+
+async def test_nothing_is_signed_while_a_message_s_content_is_missing(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        for code in REGION:
+            missing = (await asked(hub, code, lost.size))["missing"]
+            assert missing == [part["index"] for part in lost.parts]
+        assert (await hub.participant("tj").send()).code == "storage"
+    # Nobody has it any more: the operator decides to go on without.
+    settings.restored.unlink()
+    async with client.running(settings) as hub:
+        assert (await hub.participant("tj").send()).status == 201
+
+
+async def test_an_older_copy_that_nobody_said_was_restored_waits_once_it_is_extended(
+    settings, clock, tmp_path
+):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        pass
+    settings.restored.unlink()
+    async with client.running(settings) as hub:
+        assert (await bring(hub, "tail", lost.piece(0, 1))).code == "conflict"  # lacks nothing
+        await hub.participant("kg").post("/v1/witness/response", lost.note)
+        start = (await asked(hub, "kg", 0))["size"]
+        # It signed hub.started by itself: another history, which no tail can mend.
+        refused = await bring(hub, "tail", lost.piece(start, lost.size))
+        assert (refused.status, refused.code) == (400, "bad-request")
+        assert "is an older copy" in (await hub.operator.get("/v1/status"))["signing_stopped"]
+
+
+# --- Nobody is believed ---
+
+
+async def test_a_piece_that_our_key_did_not_sign_is_refused(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        other = [*lost.raws[:-1], lost.raws[-1] + b" "]
+        root = merkle.root([merkle.leaf_hash(raw) for raw in other])
+        thief = builders.key("thief")
+        forged = checkpoint.sign_checkpoint(
+            Checkpoint(client.ORIGIN, lost.size, root),
+            checkpoint_key(thief),
+            thief,
+        )
+        raws = [b64url(raw) for raw in other[start:]]
+        for piece in (
+            lost.piece(start, lost.size, entries=raws),
+            lost.piece(start, lost.size, entries=raws, checkpoint=forged.decode()),
+            lost.piece(start, lost.size - 1, proof=[]),
+            lost.piece(start, lost.size - 1, entries=raws[:-1][::-1]),
+            lost.piece(start, lost.size, entries=["!"]),
+        ):
+            assert (await bring(hub, "tail", piece)).code == "bad-request"
+        assert (await bring(hub, "tail", lost.piece(start + 1, lost.size))).code == "conflict"
+        assert (await asked(hub, "kg", 0))["size"] == start
+
+
+def checkpoint_key(private):
+    return note.ed25519_vkey(client.ORIGIN, builders.public(private))
+
+
+async def test_content_that_the_entry_does_not_commit_to_is_refused(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        one, two, *_ = lost.parts
+        for lie in (
+            {"private": two["private"]},
+            {"salt": two["salt"]},
+            {"salt": b64url(b"short")},
+            {"envelope": two["envelope"]},
+            {"envelope": None},
+            {"private": b64url(b"{}")},
+        ):
+            assert (await bring(hub, "parts", {"parts": [one | lie]})).code == "bad-request", lie
+        far = await bring(hub, "parts", {"parts": [one | {"index": 9_999}]})
+        assert far["taken"] == 0
+        assert len((await asked(hub, "kg", lost.size))["missing"]) == len(lost.parts)
+
+
+@pytest.mark.parametrize("path", ["tail", "parts"])
+@pytest.mark.parametrize(
+    ("raw", "code"), [(b"{", "malformed"), (b"{}", "schema"), (b" " * 800_000, "too-large")]
+)
+async def test_other_bodies_are_refused(hub, path, raw, code):
+    assert (await hub.participant("kg").post(f"/v1/witness/{path}", raw)).code == code
+
+
+async def test_a_hub_that_lacks_nothing_takes_nothing(hub, kz):
+    await kz.send()
+    assert (await asked(hub, "kz", 10_000))["wanted"] is False
+    lost = await held(hub)
+    assert (await bring(hub, "tail", lost.piece(lost.size - 1, lost.size))).code == "conflict"
+    part = {"index": 1, "private": "", "salt": ""}
+    assert (await bring(hub, "parts", {"parts": [part]})).code == "conflict"
