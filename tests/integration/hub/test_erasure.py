@@ -168,7 +168,8 @@ async def test_a_backup_that_still_has_it_gives_it_to_nobody(settings, clock, mo
     shutil.move(backup, f"{settings.folder}/hub.sqlite")
     async with client.running(settings) as hub:
         kg = hub.participant("kg")
-        [tombstone] = (await kg.get("/v1/inbox"))["deliveries"]
+        # Nothing is given until the decision is recorded again.
+        [tombstone] = (await kg.get("/v1/inbox", wait=20))["deliveries"]
         assert tombstone["tombstone"] == "erased"
         found: list[dict[str, Any]] = []
         while not found:
