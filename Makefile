@@ -13,7 +13,7 @@ UV ?= uv
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  demo takes DIR=path (keep its state there), PORT=8080 (the hub on 127.0.0.1),'
 	@echo '  ONCE=1 (end after the traffic) and BROKER=rabbitmq (RabbitMQ and PostgreSQL).'
@@ -50,6 +50,11 @@ format: $(READY) ## Format the code and mend what ruff can mend
 bench: $(READY) ## Measure
 	@sh deploy/setup.sh rabbitmq postgresql
 	.venv/bin/python -m tests.bench
+
+.PHONY: bench-large
+bench-large: $(READY) ## Measure queries and commits in a log of 10 million entries (hours)
+	@sh deploy/setup.sh postgresql
+	.venv/bin/python -m tests.bench.large
 
 .PHONY: campaign
 campaign: $(READY) ## Run the long tests: many random crashes and faults

@@ -50,8 +50,8 @@ _LAST_CHECKPOINT = (
 _EXPIRED = "expired"
 _ERASED = "erased"
 
-_ROUNDS = 10
-"""Rounds of one search: at worst it takes some tenths of a second."""
+_ROUNDS = 2
+"""Rounds of one search: at worst it takes some hundredths of a second."""
 
 _MISSING = 1_000
 

@@ -6,10 +6,13 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event, text
 
+from hub.ledger.queries import EventFilter
 from hub.store.database import open_database
+from hub.store.index import Index
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries
 from tests import builders
+from tests.bench.large import Filling
 from tests.builders import message_id
 
 RECEIPTED = 6_000
@@ -112,3 +115,77 @@ async def test_postgresql_reads_no_more_than_what_waits(postgres, name):
     assert answer
     assert PARTIAL.search(told)
     assert "Seq Scan on deliveries" not in told
+
+
+SEARCHES = [
+    EventFilter(before=500),
+    EventFilter(member="kg", before=500),
+    EventFilter(sender="kz", recipient="kg", before=500),
+    EventFilter(type="operator.query", actor="account:a", since="2016-01-01T00:00:00.000Z"),
+    EventFilter(thread=message_id(), marking="TLP:GREEN"),
+    EventFilter(text="visit", before=500),
+    EventFilter(text="visit", recipient="kg", before=500),
+    EventFilter(text="visit", message=message_id()),
+]
+
+LARGE = "log_entries|log_private|messages|deliveries|search_terms|search_counts|search_words"
+
+
+async def filled(database):
+    """A log of a thousand entries in the index."""
+    filling = Filling(database, 1_000)
+    await filling.append(1_000)
+    while await Index(database).advance():
+        pass
+    await database.write(lambda connection: connection.execute(text("ANALYZE")))
+
+
+async def plans(database, wanted, explain):
+    """The plans of all that a search asks of the database."""
+    with asked() as sent:
+        await Queries(database).search(wanted)
+
+    def told(connection):
+        if connection.dialect.name == "postgresql":
+            # Of a thousand rows the whole is read as fast: where there is no other way, it shows.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        return [
+            str(row[-1])
+            for statement, parameters in [*sent]
+            if statement.startswith(("SELECT", "WITH"))
+            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        ]
+
+    return await database.read(told)
+
+
+@pytest.mark.parametrize("wanted", SEARCHES, ids=repr)
+async def test_sqlite_searches_by_an_index(sqlite_log, wanted):
+    lines = await plans(sqlite_log, wanted, "EXPLAIN QUERY PLAN")
+    assert any("search_terms" in line or "log_entries" in line for line in lines)
+    scans = [line for line in lines if re.match(f"SCAN ({LARGE})", line)]
+    assert all("VIRTUAL TABLE INDEX" in scan and "M" in scan.split(":")[-1] for scan in scans)
+    assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in lines)
+
+
+@pytest.mark.parametrize("wanted", SEARCHES, ids=repr)
+async def test_postgresql_searches_by_an_index(postgres_log, wanted):
+    lines = await plans(postgres_log, wanted, "EXPLAIN")
+    assert any("search_terms" in line or "log_entries" in line for line in lines)
+    assert not [line for line in lines if re.search(f"Seq Scan on ({LARGE})", line)]
+
+
+@pytest.fixture
+async def sqlite_log(tmp_path):
+    opened = await open_database("sqlite:///hub.sqlite", tmp_path)
+    await filled(opened)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def postgres_log(postgresql, tmp_path):
+    opened = await open_database(postgresql.url, tmp_path)
+    await filled(opened)
+    yield opened
+    await opened.close()

@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from tests.bench import results
+from tests.bench import large, results
 from tests.bench.__main__ import measure
 from tests.bench.scale import TINY
 from tests.conftest import server_folder
@@ -24,6 +24,25 @@ async def test_everything_is_measured_and_reported():
     Console(file=text, width=80).print(*results.tables(found))
     assert text.getvalue().count("missed") == sum(not aim["met"] for aim in report["aims"])
     assert f"{report['aims'][0]['reached']:.2f}" in text.getvalue()
+
+
+async def test_a_large_log_is_measured_at_both_sizes_on_both_databases(monkeypatch):
+    monkeypatch.setattr(large, "SMALL", 300)
+    monkeypatch.setattr(large, "ASKED", 2)
+    monkeypatch.setattr(large, "COMMITS", 1)
+    with server_folder() as folder:
+        found = await large.measure_both(600, folder, Console(file=io.StringIO()))
+    assert {name: [each.size for each in at] for name, at in found.items()} == {
+        "SQLite": [300, 600],
+        "PostgreSQL": [300, 600],
+    }
+    for at in found.values():
+        for each in at:
+            assert each.p95.keys() == large.SHAPES.keys()
+            assert each.bytes_each["search_terms"] > 0
+    text = io.StringIO()
+    Console(file=text, width=80).print(*large.tables(found))
+    assert "sender and recipient" in text.getvalue()
 
 
 def leaves(value, path=""):
