@@ -1,0 +1,105 @@
+"""What of its holder's messages a webhook subscription is sent. Pure: no I/O, no clock.
+
+Two questions are asked apart. ``egress`` is the marking's rule, and is asked again at the moment of
+sending: a role or a rule may have changed since the message was recorded. ``Filter`` is the
+holder's own wish among the messages that it receives.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from schemas.cloudevent import speaks
+from schemas.kinds import KINDS
+from schemas.message import Code, Message, MessageId
+from schemas.refusal import Refused
+from schemas.vocabulary import MARKINGS, THEMES, RoleCode, is_sdg
+
+NO_WEBHOOKS = "no-webhooks"
+"""The marking goes to no webhook, whoever holds it."""
+
+ROLE = "role"
+"""The marking does not go to participants of this role."""
+
+
+class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The messages wished for: those that meet every field; an empty field asks for nothing.
+
+    ``kinds`` are whole (``activity_bulletin.v1``) or without version, for all versions. ``sdgs``: a
+    goal takes its targets. ``threads``: a thread's first message and all in it. ``languages``: the
+    message has a text in one of them, or no text at all, as an answer that is a plain yes; the
+    first asked for comes first in the event.
+    """
+
+    senders: Annotated[tuple[Code, ...], Meta(max_length=100)] = ()
+    kinds: Annotated[tuple[str, ...], Meta(max_length=20)] = ()
+    themes: Annotated[tuple[str, ...], Meta(max_length=50)] = ()
+    sdgs: Annotated[tuple[int | str, ...], Meta(max_length=200)] = ()
+    markings: Annotated[tuple[str, ...], Meta(max_length=5)] = ()
+    threads: Annotated[tuple[MessageId, ...], Meta(max_length=100)] = ()
+    languages: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")], ...],
+        Meta(max_length=10),
+    ] = ()
+
+    def passes_over(self, message: Message) -> str | None:
+        """The first field by which a message is not wished for, or None where it is."""
+        for field, wished, met in (
+            ("senders", self.senders, message.sender in self.senders),
+            ("kinds", self.kinds, _kinds(message.kind) & set(self.kinds)),
+            ("themes", self.themes, set(message.themes) & set(self.themes)),
+            ("sdgs", self.sdgs, _sdgs(message) & set(self.sdgs)),
+            ("markings", self.markings, message.marking in self.markings),
+            ("threads", self.threads, {message.id, message.thread} & set(self.threads)),
+            ("languages", self.languages, self._can_be_read(message)),
+        ):
+            if wished and not met:
+                return field
+        return None
+
+    def _can_be_read(self, message: Message) -> bool:
+        return not message.texts or any(
+            speaks(tag, language) for tag in message.texts for language in self.languages
+        )
+
+
+def check(wished: Filter) -> None:
+    """Refuse a filter that could never be met: a word in it is not of the vocabulary.
+
+    Raises:
+        Refused: ``schema``.
+    """
+    kinds = {name for kind in KINDS for name in _kinds(kind)}
+    for position, kind in enumerate(wished.kinds):
+        if kind not in kinds:
+            raise Refused("schema", f"{kind!r} is no kind of message.", f"$.kinds[{position}]")
+    for position, theme in enumerate(wished.themes):
+        if theme not in THEMES:
+            raise Refused("schema", f"{theme!r} is not a theme.", f"$.themes[{position}]")
+    for position, sdg in enumerate(wished.sdgs):
+        if not is_sdg(sdg):
+            raise Refused("schema", f"{sdg!r} is no goal or target.", f"$.sdgs[{position}]")
+    for position, marking in enumerate(wished.markings):
+        if marking not in MARKINGS:
+            raise Refused(
+                "schema", f"The markings are {', '.join(MARKINGS)}.", f"$.markings[{position}]"
+            )
+
+
+def egress(marking: str, role: RoleCode) -> str | None:
+    """Why a message may not leave to a webhook of a participant of this role, or None: it may."""
+    rule = MARKINGS[marking]
+    if not rule.webhooks or rule.sealed:
+        return NO_WEBHOOKS
+    return None if role in rule.receivers else ROLE
+
+
+def _kinds(kind: str) -> set[str]:
+    return {kind, kind.rpartition(".")[0]}
+
+
+def _sdgs(message: Message) -> set[int | str]:
+    """The goals and targets that a message names, and the goals of these targets."""
+    named = set(message.sdgs)
+    return named | {int(sdg.partition(".")[0]) for sdg in named if isinstance(sdg, str)}
