@@ -20,6 +20,8 @@ PURE_MODULES = sorted(
         *ROOT.glob("hub/routing/**/*.py"),
         *ROOT.glob("hub/*/admission.py"),
         *ROOT.glob("hub/*/schedule.py"),
+        ROOT / "hub/delivery/addresses.py",
+        ROOT / "hub/delivery/subscription.py",
     ]
 )
 
