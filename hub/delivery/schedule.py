@@ -79,13 +79,16 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, str], DeliveryState] = MappingProxy
 
 
 class EndpointState(StrEnum):
-    """Where an endpoint stands. Only ``active``, ``failing`` and ``warned`` ones are sent to."""
+    """Where an endpoint stands; those in ``SENT_TO`` are sent to."""
 
     UNPROVEN = "unproven"
     ACTIVE = "active"
     FAILING = "failing"
     WARNED = "warned"
     DISABLED = "disabled"
+
+
+SENT_TO: Final = frozenset({EndpointState.ACTIVE, EndpointState.FAILING, EndpointState.WARNED})
 
 
 class Notice(StrEnum):
@@ -104,6 +107,7 @@ ENDPOINT_MOVES: Mapping[tuple[EndpointState, str], tuple[EndpointState, Notice |
     MappingProxyType(
         {
             (EndpointState.UNPROVEN, "proven"): (EndpointState.ACTIVE, None),
+            (EndpointState.UNPROVEN, "reset"): (EndpointState.UNPROVEN, None),
             (EndpointState.ACTIVE, "failed"): (EndpointState.FAILING, None),
             (EndpointState.ACTIVE, "gone"): (EndpointState.DISABLED, Notice.GONE),
             (EndpointState.FAILING, "taken"): (EndpointState.ACTIVE, None),

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from hub.delivery.addresses import Allowed
-from hub.delivery.guard import Guard
+from hub.delivery import schedule
+from hub.delivery.addresses import PORTS, Allowed
+from hub.delivery.guard import MAX_ANSWER, Guard, Limits
 from hub.demo.program import accepts
 from schemas import cloudevent, jsontext, webhook
 from schemas.encoding import b64url
@@ -26,9 +27,8 @@ from tests import builders
 from tests.client import free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
-RECEIVER, NODE, CHECK = re.findall(
-    r"^```(?:python|js)\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL
-)
+TEXT = DOCUMENT.read_text("utf-8")
+RECEIVER, NODE, CHECK = re.findall(r"^```(?:python|js)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 SECRET = Secret(b"s" * 32)
 KEY = SigningKey(b"k" * 32)
@@ -120,6 +120,25 @@ async def test_a_receiver_takes_nothing_else(receiver):
     ):
         assert (await post(url, headers)).status == 401
     assert (await post(url, good)).status == 200
+
+
+def test_the_document_tells_the_numbers_of_the_code():
+    seconds, *minutes_and_hours = (
+        int(number)
+        for number in re.findall(
+            r"\d+", TEXT.partition("the next attempt comes after ")[2].partition(" hours")[0]
+        )
+    )
+    minutes, hours = minutes_and_hours[:2], minutes_and_hours[2:]
+    assert (
+        timedelta(seconds=seconds),
+        *(timedelta(minutes=number) for number in minutes),
+        *(timedelta(hours=number) for number in hours),
+    ) == schedule.RETRIES
+    limits = Limits()
+    assert f"{limits.head:g} seconds for its head and {limits.body:g} for its body" in TEXT
+    assert f"{MAX_ANSWER // 1024} KiB are read" in TEXT
+    assert f"the port {' or '.join(map(str, sorted(PORTS)))}" in TEXT
 
 
 class TestTheCheckOfTheInstitutionsSignature:

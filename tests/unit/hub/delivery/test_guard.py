@@ -312,7 +312,7 @@ async def send_ten_megabytes(writer):
         await writer.drain()
 
 
-HEAD = Limits(connect=0.5, head=0.5)
+HEAD = Limits(connect=1.0, head=1.0)
 BODY = Limits(body=0.2)
 DAY = 24 * 60 * 60
 
@@ -359,6 +359,57 @@ async def test_what_an_endpoint_does_raises_nothing_and_moves_the_delivery(
         assert due == schedule.Due(done, None)
     else:
         assert due.next == NOW + datetime.timedelta(seconds=seconds)
+
+
+def answered(*headers, status="200 OK", body=b"ok"):
+    """An answer with headers that a decent server would not send."""
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode("latin-1") + body
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x00" * 1000,
+        b"\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        answered(status="99999 So"),
+        answered(status="0 So"),
+        answered(status="-200 So"),
+        answered(status="101 Switching", body=b""),
+        answered("Content-Length: -1"),
+        answered("Content-Length: 1e9"),
+        answered("Content-Length: 1", "Content-Length: 2"),
+        answered("Content-Length: 2", "Transfer-Encoding: chunked", body=b"2\r\nok\r\n0\r\n\r\n"),
+        answered("Transfer-Encoding: chunked", body=b"zz\r\nok"),
+        answered("Transfer-Encoding: chunked", body=b"ffffffffffffffffffff\r\nok"),
+        answered("Transfer-Encoding: gzip, chunked", body=b"2\r\nok\r\n0\r\n\r\n"),
+        answered("Content-Encoding: br", "Content-Length: 2"),
+        answered("Content-Type: \xff\xfe; charset=\x80", "Content-Length: 2"),
+        answered("Set-Cookie: \x01=\x02; Expires=never", "Content-Length: 2"),
+        answered("Connection: Upgrade", "Upgrade: h2c", status="101 So"),
+        answered("No colon"),
+        answered(": no name"),
+        answered("A: \x00b"),
+        answered(" folded: a"),
+        answered("A: " + "a" * 100_000),
+        answered(*(f"A{number}: b" for number in range(5000))),
+        answered("Retry-After: " + "9" * 5000, "Content-Length: 2", status="503 So"),
+        answered("Location: https://[", status="302 So", body=b""),
+    ],
+)
+async def test_whatever_bytes_an_endpoint_answers_they_are_an_answer(neighbourhood, guarded, raw):
+    neighbourhood.act = write(raw)
+    async with guarded(limits=BODY) as to:
+        answer = await post(to, neighbourhood)
+    assert answer.error is None or answer.error.endswith(".")
+    assert (answer.status is None) <= (answer.error is not None)
+    heard = schedule.heard(answer.status, answer.error)
+    asked = schedule.rest(answer.retry_after, NOW)
+    due = schedule.after_attempt(1, heard, NOW, 0, asked)
+    assert (heard is Heard.TAKEN) == (due.state is DeliveryState.DELIVERED)
 
 
 async def test_of_a_long_answer_64_kib_are_kept(neighbourhood, guarded):

@@ -191,10 +191,33 @@ class TestAnEndpoint:
 
     def test_is_proven_before_anything_is_sent_and_again_after_each_change(self):
         assert schedule.decided(Endpoint(), "proven") == ACTIVE
-        for state in set(EndpointState) - {EndpointState.UNPROVEN}:
+        for state in EndpointState:
             assert schedule.decided(Endpoint(state, NOW, NOW), "reset") == Endpoint()
+        for state in set(EndpointState) - {EndpointState.UNPROVEN}:
             with pytest.raises(KeyError):
                 schedule.decided(Endpoint(state), "proven")
+
+    def test_that_is_not_sent_to_has_no_move_by_an_answer(self):
+        moved = {state for state, event in ENDPOINT_MOVES if event not in {"proven", "reset"}}
+        assert moved == schedule.SENT_TO
+
+    @given(st.lists(st.tuples(st.sampled_from(Heard), st.integers(0, 4 * 24)), max_size=30))
+    def test_is_disabled_for_failures_only_after_five_days_and_a_day_after_its_warning(self, story):
+        now, endpoint, since, warned = NOW, ACTIVE, None, None
+        for what, hours in story:
+            now += timedelta(hours=hours)
+            since = None if what is Heard.TAKEN else since or now
+            warned = None if what is Heard.TAKEN else warned
+            endpoint, notice = after_answer(endpoint, what, now)
+            if notice is Notice.WILL_BE_DISABLED:
+                assert warned is None
+                warned = now
+            if notice is Notice.DISABLED:
+                assert since is not None
+                assert warned is not None
+                assert (now - since >= 5 * DAY, now - warned >= DAY) == (True, True)
+            if endpoint.state not in schedule.SENT_TO:
+                break
 
     def test_is_disabled_only_with_a_notice(self):
         for (_, event), (state, notice) in ENDPOINT_MOVES.items():
