@@ -24,7 +24,7 @@ from sqlalchemy import Connection, text
 
 from hub.demo import servers
 from hub.intake.batch import Batch, Loaded, State
-from hub.intake.recorder import Transaction
+from hub.intake.recorder import Transaction, write_entries
 from hub.ledger import sequence
 from hub.ledger.queries import EventFilter
 from hub.ledger.sequence import Draft, LogKey
@@ -93,7 +93,8 @@ class Filling:
         batch = Batch(self.state, loaded, self.at(self.size), salts)
         for _ in range(count):
             (self._message, self._receipt, self._query)[batch.index % 3](batch)
-        appended = sequence.append(self.state.tree, batch.entries, KEY)
+        stored = write_entries(transaction, batch.entries)
+        appended = sequence.append(self.state.tree, batch.entries, stored, KEY)
         transaction.write(batch, appended)
         self.state = batch.state(appended.tree)
 
