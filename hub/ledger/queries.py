@@ -6,6 +6,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from hub.intake.batch import JoinRequest, State
+from hub.ledger import report
 from hub.ledger.retention import Cutoff
 from schemas import merkle
 from schemas.acceptance import Acceptance
@@ -237,6 +238,25 @@ class Queries(Protocol):
         Raises:
             Refused: ``bad-request``; too many entries would have to be looked at.
         """
+        ...
+
+    async def covered(self, at: int | None) -> report.Covered | None:
+        """What a report covers: the newest checkpoint that the search index has caught up with.
+
+        With ``at``, the checkpoint of this size; None where it has none or not caught up.
+        """
+        ...
+
+    async def sent(
+        self, period: report.Period, covered: report.Covered, after: int
+    ) -> Sequence[report.SentMessage]:
+        """The next messages accepted in a period, after this entry; none at its end."""
+        ...
+
+    async def refused(
+        self, period: report.Period, covered: report.Covered, after: int
+    ) -> Sequence[report.Refusal]:
+        """The next refusals of messages in a period, after this entry; none at its end."""
         ...
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:

@@ -29,9 +29,11 @@ from hub.ledger.queries import (
     Period,
     Session,
 )
+from hub.ledger.report import Covered, Refusal, SentMessage
+from hub.ledger.report import Period as Days
 from hub.ledger.retention import Cutoff
 from hub.ledger.sequence import Sequenced
-from hub.store import counts, erasures, facts, journal, search, tables
+from hub.store import counts, erasures, facts, journal, report, search, tables
 from hub.store.database import Database
 from schemas import entry as entries
 from schemas import merkle
@@ -233,6 +235,22 @@ class Queries:
             "with since and until, or by a sender, a recipient or a kind."
         )
         raise Refused("bad-request", detail)
+
+    async def covered(self, at: int | None) -> Covered | None:
+        """The newest checkpoint that the search index has caught up with, or that of this size."""
+        return await self._database.read(partial(report.covered, at=at))
+
+    async def sent(self, period: Days, covered: Covered, after: int) -> Sequence[SentMessage]:
+        """The next messages accepted in a period, after this entry; none at its end."""
+        return await self._database.read(
+            partial(report.messages, period=period, covered=covered, after=after)
+        )
+
+    async def refused(self, period: Days, covered: Covered, after: int) -> Sequence[Refusal]:
+        """The next refusals of messages in a period, after this entry; none at its end."""
+        return await self._database.read(
+            partial(report.refusals, period=period, covered=covered, after=after)
+        )
 
     async def events_of_message(self, message_id: str) -> Sequence[Event]:
         """Every entry about one message, receipts included."""

@@ -141,13 +141,14 @@ def span_of(connection: Connection, wanted: EventFilter, size: int) -> Span:
     if wanted.before is not None:
         high = min(high, wanted.before)
     if wanted.since is not None:
-        low = max(low, _first_at(connection, wanted.since, -CLOCKS_APART))
+        low = max(low, first_at(connection, wanted.since, -CLOCKS_APART))
     if wanted.until is not None:
-        high = min(high, _first_at(connection, wanted.until, CLOCKS_APART))
+        high = min(high, first_at(connection, wanted.until, CLOCKS_APART))
     return Span(low, high, wanted.before is not None)
 
 
-def _first_at(connection: Connection, time: str, shift: timedelta) -> int:
+def first_at(connection: Connection, time: str, shift: timedelta) -> int:
+    """The first entry with a time not before this one, which is shifted first."""
     with contextlib.suppress(OverflowError):  # the very first and last minutes of all
         time = format_time(parse_time(time) + shift)
     found: int = connection.execute(_FIRST_AT, {"time": time}).scalar_one()

@@ -7,7 +7,7 @@ read back through the queries.
 import asyncio
 import threading
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,13 +21,14 @@ from hub.intake.erasure import Erase, ErasedPrivate
 from hub.intake.meter import RefusalMeter
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
-from hub.intake.submission import Submission
+from hub.intake.submission import CountedRefusals, Submission
 from hub.ledger import retention, sequence
 from hub.ledger import search as ledger_search
 from hub.ledger.queries import EventFilter, Flow, News, Session
+from hub.ledger.report import Fate, Figures, Period
 from hub.ledger.sequence import Draft, LogKey
 from hub.settings import StartError
-from hub.store import counts, erasures, index, journal, search, tables
+from hub.store import counts, erasures, index, journal, report, search, tables
 from hub.store.database import open_database
 from hub.store.index import Index
 from hub.store.journal import Journal
@@ -907,6 +908,112 @@ class TestCounts:
         await filled.send(message(id=message_id(99)))
         found = await filled.queries.counts(EventFilter(), "sender", "year")
         assert (found.counts[0].count, found.size - found.indexed) == (12, 1)
+
+
+class TestAReport:
+    """Of July: three messages on its first day, one on its last, and one each before and after."""
+
+    JULY = Period(date(2026, 7, 1), date(2026, 7, 31))
+    NOTICE = builders.with_content(
+        builders.notice(id=message_id(3)), answer_by=builders.time(60 * 24 * 60)
+    )
+
+    @pytest.fixture
+    async def filled(self, store, monkeypatch):
+        monkeypatch.setattr(report, "MESSAGES", 2)
+        monkeypatch.setattr(report, "REFUSALS", 1)
+        for number, days in enumerate([-1, 0, 0, 0, 30, 31], start=1):
+            store.now = NOW + timedelta(days=days)
+            made = self.NOTICE if number == 3 else message(id=message_id(number))
+            await store.send(made | {"created": store.time, "audience": ["kg", "tj"]})
+        store.now = NOW + timedelta(days=30, minutes=1)
+        await store.receive("kg", 2, 3)
+        await Index(store.database).advance()
+        return store
+
+    async def figures(self, store, at=None):
+        covered = await store.queries.covered(at)
+        made = Figures(self.JULY, covered)
+        after = -1
+        while page := await store.queries.sent(self.JULY, covered, after):
+            made.take(page)
+            after = page[-1].index
+        after = -1
+        while refused := await store.queries.refused(self.JULY, covered, after):
+            made.refuse(refused)
+            after = refused[-1].index
+        return made
+
+    async def test_has_the_messages_of_its_days(self, filled):
+        made = await self.figures(filled)
+        assert made.steps == {"2026-07-01": 3, "2026-07-31": 1}
+        assert made.copies == {
+            ("kg", Fate.RECEIVED): 2,
+            ("kg", Fate.OVERDUE): 1,
+            ("kg", Fate.WAITING): 1,
+            ("tj", Fate.OVERDUE): 3,
+            ("tj", Fate.WAITING): 1,
+        }
+
+    async def test_has_the_time_of_the_first_receipt_and_not_of_the_last(self, filled):
+        before = (await self.figures(filled)).times["kg"].quantile(100)
+        filled.now += timedelta(days=9)
+        await filled.receive("kg", 2, 3, status="read")
+        await Index(filled.database).advance()
+        made = await self.figures(filled)
+        assert made.times["kg"].quantile(100) == before == 2_590_000_000
+        assert made.of_copies(Fate.RECEIVED) == 2
+
+    async def test_of_a_checkpoint_is_the_same_whatever_came_later(self, filled):
+        before = await self.figures(filled)
+        filled.now += timedelta(days=9)
+        answer = response("accept_with_reservation", to=self.NOTICE, id=message_id(9))
+        await filled.send(answer | {"created": filled.time})
+        await filled.receive("tj", 2, 3, 4)
+        await Index(filled.database).advance()
+        later, again = await self.figures(filled), await self.figures(filled, before.covered.size)
+        assert (again.covered, again.copies, again.actions, again.messages) == (
+            before.covered,
+            before.copies,
+            before.actions,
+            before.messages,
+        )
+        assert before.actions == {"proposed": 1}
+        assert (later.actions, later.of_copies(Fate.RECEIVED)) == ({"partly_agreed": 1}, 5)
+
+    async def test_goes_no_further_than_the_index(self, filled):
+        covered = await filled.queries.covered(None)
+        [accepted] = await filled.send(message(id=message_id(10), created=filled.time))
+        size = acceptance.open_acceptance(accepted, builders.LOG).checkpoint.size
+        assert await filled.queries.covered(None) == covered
+        assert await filled.queries.covered(size) is None
+        await Index(filled.database).advance()
+        assert (await filled.queries.covered(None)).size == size
+        assert await filled.queries.covered(size - 1) == covered
+        assert await filled.queries.covered(1) is None
+
+    async def test_has_refusals_by_sender_and_reason(self, filled):
+        stale = filled.submission(message(id=message_id(11), created="2026-01-01T00:00:00.000Z"))
+        await filled.record(stale, CountedRefusals("kg", 7))
+        await Index(filled.database).advance()
+        made = await self.figures(filled)
+        assert made.refusals == {("kz", "created-out-of-range"): 1, ("kg", "quota"): 7}
+
+    async def test_of_an_erased_message_has_no_themes(self, filled):
+        made = await self.figures(filled)
+        assert made.themes["torture_prevention"] == 4
+        await erase(filled)
+        await Index(filled.database).advance()
+        made = await self.figures(filled)
+        assert (made.messages, made.erased) == (4, 0)  # that was the one before
+        await filled.record(Erase(message_id(2), "account:a", "a reason"))
+        await Index(filled.database).advance()
+        made = await self.figures(filled)
+        assert (made.messages, made.erased) == (4, 1)
+        assert made.themes["torture_prevention"] == 3
+
+    async def test_of_an_empty_log_covers_nothing(self, database):
+        assert await Queries(database).covered(None) is None
 
 
 class TestTheSearchIndex:
