@@ -83,6 +83,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/audit/events"): _AUDIT,
         ("GET", "/v1/audit/export"): _AUDIT,
         ("GET", "/v1/audit/counts"): _AUDIT,
+        ("GET", "/v1/audit/report"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/why"): _AUDIT,
         ("GET", "/v1/audit/messages/{id}/evidence"): _DIRECTORY,

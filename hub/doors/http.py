@@ -32,6 +32,7 @@ from hub.doors import (
 )
 from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
 from hub.doors.console import routes as console
+from hub.doors.report import route as report
 from hub.doors.service import Asked, Handler, Service
 from hub.intake.batch import Token
 from schemas.refusal import Refused
@@ -80,6 +81,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/v1/audit/events"): audit.events,
         ("GET", "/v1/audit/export"): exports.export,
         ("GET", "/v1/audit/counts"): audit.counts,
+        ("GET", "/v1/audit/report"): report.report,
         ("GET", "/v1/audit/messages/{id}"): audit.message,
         ("GET", "/v1/audit/messages/{id}/why"): audit.why,
         ("GET", "/v1/audit/messages/{id}/evidence"): evidence.evidence,

@@ -24,6 +24,7 @@ from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewTo
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
+from hub.doors.report.route import HTML, Reported
 from hub.doors.witness import Cosigned, Followed
 from hub.ledger.explain import Why
 from hub.ledger.export import FORMS
@@ -203,6 +204,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("GET", "/v1/audit/counts"): Operation(
             {200: answers.Counts}, ("bad-request", *_WRITTEN), query=Counting
+        ),
+        ("GET", "/v1/audit/report"): Operation(
+            {200: HTML}, ("bad-request", *_WRITTEN), query=Reported, format="docs/protocol.md"
         ),
         ("GET", "/v1/audit/messages/{id}"): Operation(
             {200: answers.Timeline}, ("not-found", *_WRITTEN)

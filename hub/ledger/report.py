@@ -18,6 +18,7 @@ from schemas.encoding import format_time, parse_time
 from schemas.joint_action import ActionState, Answer
 from schemas.kinds.joint_action_notice import JointActionNotice
 from schemas.refusal import Refused
+from schemas.vocabulary import SDG_GOALS, SDG_TARGETS, THEMES
 
 OVERDUE = timedelta(hours=72)
 """How long a copy may be without a signed receipt; as long as a connector waits with its alarm."""
@@ -226,8 +227,8 @@ class Figures:
             if content is None:
                 self.erased += 1
             else:
-                self.themes.update({*content.themes})
-                self.goals.update({int(str(sdg).partition(".")[0]) for sdg in content.sdgs})
+                self.themes.update(THEMES.keys() & content.themes)
+                self.goals.update(_goals(content.sdgs))
             if sent.kind.startswith(NOTICE):
                 self._action(sent, content)
 
@@ -248,10 +249,10 @@ class Figures:
             times.add(sent.accepted, copy.received)
 
     def _action(self, sent: SentMessage, content: _Content | None) -> None:
-        if content is None:
-            self.actions[None] += 1  # whom it invited is gone with the content
+        notice = _notice(content)
+        if notice is None:
+            self.actions[None] += 1
             return
-        notice = jsontext.convert(content.content, JointActionNotice)
         action = joint_action.evaluate(sent.sender, notice, sent.answers)
         self.actions[action.state] += 1
         for answer in action.answers.values():
@@ -267,6 +268,22 @@ def _content(envelope: bytes | None) -> _Content | None:
         return jsontext.decode(payload, _Content)
     except Refused:
         return None  # edited in the store, which its receivers notice
+
+
+def _notice(content: _Content | None) -> JointActionNotice | None:
+    """What a notice says; None for one that is gone, and with it whom it invited."""
+    if content is None:
+        return None
+    try:
+        return jsontext.convert(content.content, JointActionNotice)
+    except Refused:
+        return None
+
+
+def _goals(sdgs: Iterable[int | str]) -> set[int]:
+    """The goals, also those of the targets."""
+    goals = {SDG_TARGETS.get(sdg, 0) if isinstance(sdg, str) else sdg for sdg in sdgs}
+    return SDG_GOALS.keys() & goals
 
 
 def ranked(counts: Mapping[str, int], others: Mapping[str, int]) -> Sequence[str]:

@@ -60,14 +60,14 @@ def locale(tag: str) -> Locale:
     return Locale.parse(tag, sep="-")
 
 
-def load() -> Mapping[str, gettext.NullTranslations]:
-    """Every catalogue, by its language's tag.
+def load(package: str = __package__) -> Mapping[str, gettext.NullTranslations]:
+    """Every catalogue of the pages in a package, by its language's tag.
 
     Raises:
         PoFileError: one cannot be read; the package is damaged.
     """
     found: dict[str, gettext.NullTranslations] = {SOURCE: gettext.NullTranslations()}
-    folder = resources.files(__package__).joinpath("translations")
+    folder = resources.files(package).joinpath("translations")
     for tag in LANGUAGES.keys() - {SOURCE}:
         raw = folder.joinpath(f"{tag}.po").read_bytes()
         catalogue = pofile.read_po(io.BytesIO(raw), abort_invalid=True)

@@ -39,14 +39,7 @@ class Pages:
     def __init__(self) -> None:
         """Read the catalogues; a template is read when it is first shown."""
         self._catalogues = languages.load()
-        self._environment = Environment(
-            loader=PackageLoader("hub.doors.console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update({"bdi": bdi, "time": time})
+        self._environment = environment("hub.doors.console")
 
     def render(self, template: str, view: object, frame: Frame) -> str:
         """A page in the frame's language."""
@@ -57,13 +50,28 @@ class Pages:
             frame=frame,
             languages=languages.LANGUAGES,
             number=number,
-            **_translators(catalogue, number),
+            **translators(catalogue, number),
         )
 
 
-def _translators(
+def environment(package: str) -> Environment:
+    """The templates of a package, in its folder of that name."""
+    made = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update({"bdi": bdi, "time": time})
+    return made
+
+
+def translators(
     catalogue: gettext.NullTranslations, number: Callable[[int], str]
 ) -> Mapping[str, Callable[..., Markup]]:
+    """The functions that templates call texts with."""
+
     def one(text: str, /, **values: object) -> Markup:
         # Catalogues are ours; what is put into them is escaped.
         return Markup(catalogue.gettext(text)).format(**values)  # noqa: S704

@@ -58,6 +58,7 @@ GET  /v1/retention                           -       -      -      -       -    
 GET  /v1/audit/events                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/counts                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/export                        -       -      -      -       -         -        y       y      -     -
+GET  /v1/audit/report                        -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}                 -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}/why             -       -      -      -       -         -        y       y      -     -
 GET  /v1/audit/messages/{id}/evidence        -       y      0      0       0         -        y       y      -     -

@@ -135,6 +135,7 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
     for form in ("csv", "ndjson"):
         await operator.get("/v1/audit/export", format=form)
     await operator.get("/v1/audit/counts", of="type")
+    await operator.get("/v1/audit/report", language="tk")
 
 
 async def certify(operator: client.Account, participant: client.Participant) -> None:

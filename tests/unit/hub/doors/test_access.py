@@ -42,6 +42,7 @@ AUDITING = {
     "GET /v1/audit/events",
     "GET /v1/audit/export",
     "GET /v1/audit/counts",
+    "GET /v1/audit/report",
     "GET /v1/audit/messages/{id}",
     "GET /v1/audit/messages/{id}/why",
     "GET /v1/audit/messages/{id}/evidence",

@@ -5,7 +5,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from hub.doors.console.configuration import Section, View
-from hub.doors.console.pages import Frame, Pages, _translators, bdi, named, time
+from hub.doors.console.pages import Frame, Pages, bdi, named, time, translators
 
 FRAME = Frame("hub.example/log", "en", "/console/settings", "/console/settings", 7, "desk")
 PAGES = Pages()
@@ -28,7 +28,7 @@ def test_a_name_that_nothing_stands_for_is_an_error():
 
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_what_is_put_into_a_translation_is_escaped(language):
-    one, several = _translators(PAGES._catalogues[language], str).values()
+    one, several = translators(PAGES._catalogues[language], str).values()
     assert "&lt;b&gt;" in one("Behind for more than a day: {codes}", codes="<b>")
     assert several("Last {count} day", "Last {count} days", 3).split()[1] == "3"
 
