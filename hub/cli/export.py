@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 MAX_LINE = 4 * 1024 * 1024
 """Bytes; an entry with its private part is far shorter, and no hub can fill the memory here."""
 
-_STDOUT = Path("-")
+STDOUT = Path("-")
+"""What names standard output."""
 
 
 @click.command(
@@ -64,7 +65,7 @@ async def export(
     check = Check(FORMS[form])
     query = {"format": form, **filters}
     signed: Checkpoint | None = None
-    with _written(output) as file, progress("Exporting") as advance:
+    with written(output) as file, progress("Exporting") as advance:
         coming = hub.chunks("/v1/audit/export", query, LONG_PATIENCE)
         async with contextlib.aclosing(coming) as chunks:
             async for lines in _lines(chunks):
@@ -113,7 +114,7 @@ def _checkpoint(hub: "Hub", head: Head, vkey: str | None) -> Checkpoint:
 def _report(
     hub: "Hub", output: Path, form: Format, signed: Checkpoint, head: Head, end: End
 ) -> None:
-    if output == _STDOUT:
+    if output == STDOUT:
         note(f"{end.rows} of the first {signed.size} entries of {signed.origin}.")
     elif hub.as_json:
         print_json(
@@ -134,12 +135,12 @@ def _report(
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
+def written(path: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name when it is whole, and is gone on an error; or standard output.
 
     A crash leaves what there was of it under a hidden name that ends in ``.part``.
     """
-    if path == _STDOUT:
+    if path == STDOUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -16,6 +16,7 @@ from hub.cli.key import key
 from hub.cli.member import member
 from hub.cli.message import message
 from hub.cli.rabbitmq import rabbitmq
+from hub.cli.report import report
 from hub.cli.serve import init, serve
 from hub.cli.token import token
 
@@ -70,7 +71,7 @@ def main(**_: object) -> None:
     """
 
 
-for command in (body, export):
+for command in (body, export, report):
     audit.add_command(command)
 for command in (
     *(init, serve, member, key, token, message, audit, evidence, verify, ca, rabbitmq),
