@@ -81,9 +81,17 @@ async def every(hub: Service, asked: Asked) -> web.Response:
 
 async def issue_again(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/certificates/{code}``: a certificate for the request registered at the join."""
-    code = asked.request.match_info["code"]
+    row = await reissue(hub, asked.request.match_info["code"], asked.principal.name)
+    return answer(_shown(hub, row), 201)
+
+
+async def reissue(hub: Service, code: str, by: str) -> CertificateRow:
+    """A new certificate for the request that a participant registered at its join.
+
+    Raises:
+        Refused: it registered none, or the hub has no authority.
+    """
     participant = hub.recorder.state.directory.participants.get(code)
     if participant is None or participant.keys is None or participant.keys.tls_request is None:
         raise Refused("not-found", f"{code} has registered no TLS request.")
-    row = await issue(hub, code, participant.keys.tls_request, asked.principal.name)
-    return answer(_shown(hub, row), 201)
+    return await issue(hub, code, participant.keys.tls_request, by)

@@ -60,6 +60,13 @@ class GroupMembers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: Annotated[list[Annotated[str, Meta(pattern=CODE_PATTERN)]], Meta(max_length=300)]
 
 
+class Invitation(msgspec.Struct, frozen=True):
+    """An invitation that was just made: its secret, and the index of its entry."""
+
+    secret: str
+    index: int | None
+
+
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For whom, and what it opens."""
 
@@ -74,53 +81,78 @@ def _code(asked: Asked) -> str:
 async def invite(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/members``: gives the bundle for the technician."""
     wanted = await body(asked, Invite)
+    made = await make_invitation(hub, wanted, asked.principal.name)
+    return answer(await bundle(hub, wanted.code, made.secret), 201)
+
+
+async def make_invitation(hub: Service, wanted: Invite, by: str) -> Invitation:
+    """Invite a participant; an earlier invitation is good no more.
+
+    Raises:
+        Refused: a name or the code cannot be, or somebody has the code already.
+    """
     for tag, name in wanted.names.items():
         if not is_language_tag(tag):
             raise Refused("schema", f"{tag!r} is not a language tag.", "$.names")
         text.check(name, f"$.names.{tag}")
     if wanted.code in RESERVED_CODES:
         raise Refused("schema", f"{wanted.code} is reserved; choose another code.", "$.code")
-    invitation = b64url(hub.random_bytes(16))
     public: dict[str, object] = {
         "role": wanted.role,
         "names": wanted.names,
         "country": wanted.country,
-        "invitation": entries.digest(invitation.encode()),
     }
     contact = jsontext.encode({"contact": wanted.contact})
-    draft = Draft(entries.MEMBER_INVITED, asked.principal.name, wanted.code, public, contact)
-    return await _bundle(hub, draft, invitation, wanted.role, wanted.names)
+    return await _invite(hub, Draft(entries.MEMBER_INVITED, by, wanted.code, public, contact))
 
 
 async def hold(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/members/{code}/hold``: keys lost or stolen; they end, and a new bundle is made."""
     reason = await body(asked, Reason)
-    participant = hub.recorder.state.directory.participants.get(_code(asked))
-    if participant is None:
-        raise Refused("not-found", f"There is no participant {_code(asked)}.")
-    invitation = b64url(hub.random_bytes(16))
-    public: dict[str, object] = {"invitation": entries.digest(invitation.encode())}
-    private = jsontext.encode(reason)
-    draft = Draft(entries.MEMBER_HELD, asked.principal.name, participant.code, public, private)
-    return await _bundle(hub, draft, invitation, participant.role, dict(participant.names))
+    made = await end_keys(hub, _code(asked), reason, asked.principal.name)
+    return answer(await bundle(hub, _code(asked), made.secret), 201)
 
 
-async def _bundle(
-    hub: Service, draft: Draft, invitation: str, role: str, names: dict[str, str]
-) -> web.Response:
-    code = draft.subject or ""
-    outcome = await hub.change(membership.invite(draft, code, invitation))
-    bundle = {
+async def end_keys(hub: Service, code: str, reason: Reason, by: str) -> Invitation:
+    """End a participant's keys, and invite it to make new ones.
+
+    Raises:
+        Refused: there is no such participant, or it has no keys to end.
+    """
+    if code not in hub.recorder.state.directory.participants:
+        raise Refused("not-found", f"There is no participant {code}.")
+    return await _invite(hub, Draft(entries.MEMBER_HELD, by, code, {}, jsontext.encode(reason)))
+
+
+async def _invite(hub: Service, draft: Draft) -> Invitation:
+    """Record an invitation: log and store have the digest of its secret, and nobody the secret."""
+    secret = b64url(hub.random_bytes(16))
+    public = {**draft.public, "invitation": entries.digest(secret.encode())}
+    named = msgspec.structs.replace(draft, public=public)
+    outcome = await hub.change(membership.invite(named, draft.subject or "", secret))
+    return Invitation(secret, outcome.index)
+
+
+async def bundle(hub: Service, code: str, secret: str) -> dict[str, object]:
+    """What the technician needs to join with an invitation that is open.
+
+    Raises:
+        Refused: ``conflict``: the invitation was used, or another one was made.
+    """
+    known = await hub.queries.join_request(code)
+    if known is None or known.invitation != entries.digest(secret.encode()):
+        raise Refused("conflict", f"This invitation of {code} is open no more; make another one.")
+    participant = hub.recorder.state.directory.participants[code]
+    return {
         "v": 1,
         "hub": hub.settings.url,
         "log": str(hub.vkey),
         "code": code,
-        "role": role,
-        "names": names,
-        "invitation": invitation,
-        "expires": outcome.value["expires"],
+        "role": participant.role,
+        "names": participant.names,
+        "invitation": secret,
+        "expires": known.expires,
     }
-    return answer(bundle, 201)
 
 
 async def join_request(hub: Service, asked: Asked) -> web.Response:
@@ -141,25 +173,34 @@ async def join_request(hub: Service, asked: Asked) -> web.Response:
 async def approve(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/members/{code}/approve``: the fingerprint was compared aloud and is the same."""
     approval = await body(asked, Approval)
-    job = membership.approve(_code(asked), approval.fingerprint, asked.principal.name)
-    outcome = await hub.change(job)
-    await _certify(hub, asked)
-    return answer({"index": outcome.index})
+    index = await let_in(hub, _code(asked), approval, asked.principal.name)
+    return answer({"index": index})
 
 
-async def _certify(hub: Service, asked: Asked) -> None:
+async def let_in(hub: Service, code: str, approval: Approval, by: str) -> int | None:
+    """Let a participant in, or its new keys; gives the index of the entry.
+
+    Raises:
+        Refused: ``conflict``: nobody waits, or the fingerprint is another.
+    """
+    outcome = await hub.change(membership.approve(code, approval.fingerprint, by))
+    await _certify(hub, code, by)
+    return outcome.index
+
+
+async def _certify(hub: Service, code: str, by: str) -> None:
     """With an authority, a new participant's TLS request is answered at once.
 
     A crash before this leaves a participant without a certificate; it asks for one by itself.
     """
-    participant = hub.recorder.state.directory.participants[_code(asked)]
+    participant = hub.recorder.state.directory.participants[code]
     request = None if participant.keys is None else participant.keys.tls_request
     if hub.authority is None or request is None:
         return
     try:
-        await certificates.issue(hub, participant.code, request, asked.principal.name)
+        await certificates.issue(hub, code, request, by)
     except Refused as refusal:
-        log.warning("certificate.refused", code=participant.code, reason=refusal.detail)
+        log.warning("certificate.refused", code=code, reason=refusal.detail)
 
 
 async def suspend(hub: Service, asked: Asked) -> web.Response:
@@ -189,10 +230,8 @@ async def revoke_key(hub: Service, asked: Asked) -> web.Response:
 async def change_group(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/groups/{code}``: who is in a thematic network from now on."""
     wanted = await body(asked, GroupMembers)
-    public: dict[str, object] = {"members": sorted(set(wanted.members))}
-    draft = Draft(entries.GROUP_CHANGED, asked.principal.name, _code(asked), public)
-    outcome = await hub.change(membership.append(draft))
-    return answer({"index": outcome.index})
+    job = membership.change_group(_code(asked), wanted.members, asked.principal.name)
+    return answer({"index": (await hub.change(job)).index})
 
 
 async def create_token(hub: Service, asked: Asked) -> web.Response:

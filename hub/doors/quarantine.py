@@ -34,10 +34,19 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def held(hub: Service, asked: Asked) -> web.Response:
     """``GET /v1/quarantine``: the messages, the oldest first, without their bodies."""
+    return answer({"messages": await every(hub)})
+
+
+async def every(hub: Service) -> Sequence[QuarantinedMessage]:
+    """The messages, the oldest first.
+
+    Raises:
+        Refused: ``not-found``: there is no broker; ``busy``: it cannot be reached.
+    """
     async with _of(hub).opened() as messages:
         found = _by_digest(messages)
     known = await _known(hub)
-    return answer({"messages": [_held(copies, known) for copies in found.values()]})
+    return [_held(copies, known) for copies in found.values()]
 
 
 async def show(hub: Service, asked: Asked) -> web.Response:
@@ -45,12 +54,20 @@ async def show(hub: Service, asked: Asked) -> web.Response:
 
     What is no message below TLP:AMBER takes a reason; TLP:RED or sealed is not shown.
     """
-    wanted = query(asked, Reading)
+    message, content = await read(hub, asked, query(asked, Reading).reason)
+    return answer({**msgspec.to_builtins(message), "body": b64url(content)})
+
+
+async def read(hub: Service, asked: Asked, reason: str) -> tuple[QuarantinedMessage, bytes]:
+    """The message that a request names, with its body; that it is read is recorded first.
+
+    Raises:
+        Refused: it is not there, or the asker may not read it.
+    """
     async with _of(hub).opened() as messages:
         copies = _chosen(messages, asked)
-    await readings.record(hub, asked, None, copies[0].body, wanted.reason)
-    shown = msgspec.to_builtins(_held(copies, await _known(hub)))
-    return answer({**shown, "body": b64url(copies[0].body)})
+    await readings.record(hub, asked, None, copies[0].body, reason)
+    return _held(copies, await _known(hub)), copies[0].body
 
 
 async def release(hub: Service, asked: Asked) -> web.Response:
@@ -58,10 +75,18 @@ async def release(hub: Service, asked: Asked) -> web.Response:
 
     What still cannot be answered stays where it is.
     """
+    return answer({"index": await let_go(hub, asked, await body(asked, Decision))})
+
+
+async def let_go(hub: Service, asked: Asked, decision: Decision) -> int | None:
+    """Take the message that a request names in again; gives the index of the entry.
+
+    Raises:
+        Refused: it is not there, or still cannot be answered.
+    """
     held = _of(hub)
     assert hub.publisher is not None  # there is one wherever there is a quarantine
     door = AmqpDoor(hub, hub.publisher)
-    decision = await body(asked, Decision)
     async with held.opened() as messages:
         copies = _chosen(messages, asked)
         # A crash between the taking in and the record: it is released once more, as a duplicate.
@@ -71,7 +96,15 @@ async def release(hub: Service, asked: Asked) -> web.Response:
 
 async def discard(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/quarantine/{digest}/discard``: gone for good; its digest stays in the log."""
-    decision = await body(asked, Decision)
+    return answer({"index": await throw_away(hub, asked, await body(asked, Decision))})
+
+
+async def throw_away(hub: Service, asked: Asked, decision: Decision) -> int | None:
+    """Discard the message that a request names; gives the index of the entry.
+
+    Raises:
+        Refused: it is not there.
+    """
     async with _of(hub).opened() as messages:
         copies = _chosen(messages, asked)
         return await _leave(hub, asked, copies, quarantine.DISCARDED, decision.reason)
@@ -100,13 +133,13 @@ async def _leave(
     copies: Sequence[AbstractIncomingMessage],
     kind: str,
     reason: str,
-) -> web.Response:
+) -> int | None:
     """Record first: what is gone without a record would be lost unseen."""
     entry = quarantine.draft(kind, asked.principal.name, described(incoming(copies[0]), reason))
     outcome = await hub.change(membership.append(entry))
     for message in copies:
         await message.ack()
-    return answer({"index": outcome.index})
+    return outcome.index
 
 
 def _by_digest(

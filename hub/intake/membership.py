@@ -4,7 +4,7 @@ What may follow what is said once, in ``schemas.directory``; these jobs write th
 the invitations, whose secrets are not for the log.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from hub.intake.batch import Batch, JoinRequest, Needs, Outcome, Token
@@ -190,3 +190,9 @@ def revoke_key(kid: str, reason: str, account: str) -> Change:
         return Outcome(index, value={"index": index})
 
     return Change(decide)
+
+
+def change_group(code: str, members: Iterable[str], account: str) -> Change:
+    """Say who is in a thematic network from now on."""
+    public: dict[str, object] = {"members": sorted(set(members))}
+    return append(Draft(entries.GROUP_CHANGED, account, code, public))
