@@ -20,6 +20,9 @@ PAGES: Mapping[str, str] = {
     "overview": "/console/",
     "checkpoints": "/console/checkpoints",
     "settings": "/console/settings",
+    "members": "/console/members",
+    "member": "/console/members/kz",
+    "quarantine": "/console/quarantine",
 }
 """Every page for somebody who is signed in, by the name of its picture."""
 

@@ -1,7 +1,7 @@
 """The console's routes: who is let in, in which language, and what goes wrong as a page."""
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib import resources
 from types import MappingProxyType
@@ -14,11 +14,16 @@ from yarl import URL
 
 from hub.doors.access import CONSOLE, Role
 from hub.doors.console import (
+    actions,
     checkpoints,
     configuration,
+    groups,
+    invitations,
     languages,
     live,
+    members,
     overview,
+    quarantine,
     sessions,
     sign_in,
 )
@@ -59,6 +64,20 @@ async def _static(visit: Visit) -> web.Response:
     return web.Response(body=raw, content_type=_STATIC[name], charset="utf-8")
 
 
+def _forms(
+    path: str,
+    names: Iterable[str],
+    ask: Callable[[str, Visit], Awaitable[web.Response]],
+    act: Callable[[str, Visit], Awaitable[web.Response]],
+) -> dict[tuple[str, str], Handler]:
+    """A page and its form for each of the names, under a path."""
+    found: dict[tuple[str, str], Handler] = {}
+    for name in names:
+        found["GET", f"{path}/{name}"] = partial(ask, name)
+        found["POST", f"{path}/{name}"] = partial(act, name)
+    return found
+
+
 HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
     {
         ("GET", "/console"): _start,
@@ -69,7 +88,23 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/console/live"): live.stream,
         ("GET", "/console/checkpoints"): checkpoints.show,
         ("GET", "/console/settings"): configuration.show,
+        ("GET", "/console/members"): members.show,
+        ("GET", "/console/members/{code}"): members.show_one,
+        ("GET", "/console/members/{code}/bundle"): invitations.bundle,
+        ("GET", "/console/invite"): invitations.show,
+        ("POST", "/console/invite"): invitations.invite,
+        ("GET", "/console/group"): groups.show,
+        ("POST", "/console/group"): groups.change,
+        ("GET", "/console/keys/{kid}/revoke"): actions.ask_revoke,
+        ("POST", "/console/keys/{kid}/revoke"): actions.revoke,
+        ("GET", "/console/quarantine"): quarantine.show,
+        ("GET", "/console/quarantine/{digest}"): quarantine.show_one,
+        ("POST", "/console/quarantine/{digest}/body"): quarantine.read,
     }
+    | _forms("/console/members/{code}", actions.ACTIONS, actions.ask, actions.act)
+    | _forms(
+        "/console/quarantine/{digest}", quarantine.DECISIONS, quarantine.ask, quarantine.decide
+    )
 )
 
 

@@ -95,8 +95,35 @@ CONSOLE_AUDITING = {
     "GET /console/live",
     "GET /console/checkpoints",
     "GET /console/settings",
+    "GET /console/members",
+    "GET /console/members/{code}",
+    "GET /console/quarantine",
+    "GET /console/quarantine/{digest}",
 }
-CONSOLE_OPERATING: set[str] = set()
+CONSOLE_OPERATING = {
+    "GET /console/members/{code}/bundle",
+    "GET /console/members/{code}/approve",
+    "POST /console/members/{code}/approve",
+    "GET /console/members/{code}/hold",
+    "POST /console/members/{code}/hold",
+    "GET /console/members/{code}/suspend",
+    "POST /console/members/{code}/suspend",
+    "GET /console/members/{code}/resume",
+    "POST /console/members/{code}/resume",
+    "GET /console/members/{code}/certificate",
+    "POST /console/members/{code}/certificate",
+    "GET /console/invite",
+    "POST /console/invite",
+    "GET /console/group",
+    "POST /console/group",
+    "GET /console/keys/{kid}/revoke",
+    "POST /console/keys/{kid}/revoke",
+    "POST /console/quarantine/{digest}/body",
+    "GET /console/quarantine/{digest}/release",
+    "POST /console/quarantine/{digest}/release",
+    "GET /console/quarantine/{digest}/discard",
+    "POST /console/quarantine/{digest}/discard",
+}
 
 
 @pytest.mark.parametrize("role", Role)
