@@ -11,28 +11,32 @@ from schemas import entry as entries
 from tests import broker as brokers_of
 from tests import client
 from tests.browser.console import DESKTOP, PHONE, Console, sideways, violations
+from tests.client import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def console(browser, brokers):
-    """A hub on a broker that kz has joined."""
-    broker = await brokers.new()
+async def broker(brokers):
+    """A place on the broker for the tests of this file."""
+    return await brokers.new()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(browser, broker):
+    """A hub on that broker, which kz and kg have joined."""
     with tempfile.TemporaryDirectory() as folder:
         settings = broker.settings(client.new_settings(Path(folder) / "hub"))
         async with client.running(settings) as hub:
             await hub.operator.join(hub.participant("kz"))
             await hub.operator.join(hub.participant("kg"))
             await broker.ready(hub)
-            made = Console(hub, browser, hub.service.clock)
-            made.broker = broker  # type: ignore[attr-defined]
-            yield made
+            yield Console(hub, browser, Clock())
 
 
-async def quarantined(console, body, code="kz", **properties):
+async def quarantined(console, broker, body, code="kz", **properties):
     """What cannot even be refused; the digest under which it is in quarantine."""
-    async with console.broker.channel(code) as channel:
+    async with broker.channel(code) as channel:
         await brokers_of.publish(channel, code, body, message_id="1", **properties)
     digest = entries.digest(body)
 
@@ -48,10 +52,10 @@ async def last(console, kind):
     return (await console.hub.operator.get("/v1/audit/events", type=kind))["events"][-1]
 
 
-async def test_a_message_is_read_with_a_reason_and_discarded(console):
+async def test_a_message_is_read_with_a_reason_and_discarded(console, broker):
     kz = console.hub.participant("kz")
     body = kz.sign(kz.message(marking="TLP:AMBER", audience=["kg"]))
-    digest = await quarantined(console, body, type="surprise")
+    digest = await quarantined(console, broker, body, type="surprise")
     async with console.visitor("operator", javascript=False) as page:
         await page.goto("/console/quarantine")
         assert "no type 'surprise'" in await page.inner_text("main table")
@@ -75,12 +79,12 @@ async def test_a_message_is_read_with_a_reason_and_discarded(console):
     assert event["entry"]["actor"] == "account:operator"
     assert event["private"]["digest"] == digest
     assert event["private"]["reason"] == "A test of somebody's."
-    assert (await console.broker.depth(amqp.QUARANTINE)).waiting == 0
+    assert (await broker.depth(amqp.QUARANTINE)).waiting == 0
 
 
-async def test_a_message_that_still_cannot_be_answered_stays_until_it_can(console):
+async def test_a_message_that_still_cannot_be_answered_stays_until_it_can(console, broker):
     uz = console.hub.participant("uz")
-    digest = await quarantined(console, uz.sign(uz.message(audience=["kz"])), "uz")
+    digest = await quarantined(console, broker, uz.sign(uz.message(audience=["kz"])), "uz")
     async with console.visitor() as page:
         await page.goto(f"/console/quarantine/{digest}/release")
         await page.fill("[name=reason]", "uz will join soon")
@@ -94,8 +98,8 @@ async def test_a_message_that_still_cannot_be_answered_stays_until_it_can(consol
     assert (await last(console, "message.accepted"))["entry"]["actor"] == "uz"
 
 
-async def test_an_auditor_sees_that_something_is_there_and_not_what_it_says(console):
-    digest = await quarantined(console, b"<script>alert(1)</script>", type="surprise")
+async def test_an_auditor_sees_that_something_is_there_and_not_what_it_says(console, broker):
+    digest = await quarantined(console, broker, b"<script>alert(1)</script>", type="surprise")
     async with console.visitor("auditor") as page:
         await page.goto(f"/console/quarantine/{digest}")
         assert await page.locator("main form, main .button").count() == 0
@@ -105,8 +109,8 @@ async def test_an_auditor_sees_that_something_is_there_and_not_what_it_says(cons
 
 @pytest.mark.parametrize("language", ["en", "kk"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_page_of_it_can_be_used_by_everybody(console, scheme, language):
-    digest = await quarantined(console, b"<script>alert(1)</script>" * 30, type="surprise")
+async def test_every_page_of_it_can_be_used_by_everybody(console, broker, scheme, language):
+    digest = await quarantined(console, broker, b"<script>alert(1)</script>" * 30, type="surprise")
     here, found = f"/console/quarantine/{digest}", {}
     for name, size in {"phone": PHONE, "desktop": DESKTOP}.items():
         async with console.visitor("operator", language, size, scheme) as page:
