@@ -1,6 +1,8 @@
 """Explaining: why did a participant receive a message, or why not? Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -11,6 +13,78 @@ from schemas.directory import Directory
 from schemas.entry import AcceptedPrivate
 from schemas.refusal import Refused
 from schemas.routing import LEFT_OUT_MARKING, LEFT_OUT_SENDER, LEFT_OUT_SUSPENDED, NAMED
+
+_NAMED = "{member} is a recipient because it was named, at position {position}"
+_IN_GROUP = "{member} is a recipient because it is in {group}, at position {position}"
+_RECIPIENT = "{member} is a recipient, at position {position}"
+_NOT_RECEIVED = "{member} did not receive it"
+_UNKNOWN = "{member} did not receive it: there is no such participant"
+_NOT_JOINED = "{member} did not receive it: it had not joined at that time"
+_NOT_NAMED = "{member} did not receive it: the audience names neither it nor a group of it"
+_REFUSED = "{member} did not receive it: the hub refused the message ({code})"
+_SENDER = "{member} did not receive it: it is the sender"
+_GONE = "the reasons went with the message, which entry {entry} erased"
+
+_LEFT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        LEFT_OUT_MARKING: "{member} did not receive it: it is in the group, "
+        "but the marking {marking} may not go to its role",
+        LEFT_OUT_SUSPENDED: "{member} did not receive it: it was suspended at that time",
+        LEFT_OUT_SENDER: _SENDER,
+    }
+)
+
+_STATUS: Mapping[str, str] = MappingProxyType(
+    {
+        "waiting": "it is in the inbox, but no receipt has come yet",
+        "received": "its signed receipt came at {time}",
+        "read": "its signed receipt says that it was read, at {time}",
+        "refused": "its connector refused it at {time}: {reason}",
+        "expired": "it expired before it was fetched",
+        "erased": "it was erased before a receipt came",
+    }
+)
+
+TEXTS: Final = frozenset(
+    {
+        *(_NAMED, _IN_GROUP, _RECIPIENT, _NOT_RECEIVED, _UNKNOWN, _NOT_JOINED, _NOT_NAMED),
+        *(_REFUSED, _GONE, *_LEFT_OUT.values(), *_STATUS.values()),
+    }
+)
+"""What a clause can say; whoever speaks other languages translates these."""
+
+_RECEIVED = frozenset({"received", "read"})
+
+
+class Clause(msgspec.Struct, frozen=True):
+    """A part of a sentence: one of ``TEXTS``, with what stands in its places."""
+
+    text: str
+    values: Mapping[str, object] = {}
+
+    def __str__(self) -> str:
+        """The clause in English."""
+        return self.text.format(**self.values)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The answer in parts: by which rule, in which words, and the copy that there is of it.
+
+    ``stands`` is the state of the copy, or ``left out``, ``refused by the hub``, ``erased`` or
+    ``not in the audience``. ``time`` is that of the receipt or refusal.
+    """
+
+    member: str
+    rule: str
+    stands: str
+    clauses: tuple[Clause, ...]
+    copy: DeliveryRow | None = None
+    time: str | None = None
+
+    @property
+    def received(self) -> bool:
+        """Whether a signed receipt says so."""
+        return self.copy is not None and self.copy.state in _RECEIVED
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -25,25 +99,6 @@ class Why(msgspec.Struct, frozen=True):
     sentence: str
 
 
-_LEFT_OUT = {
-    LEFT_OUT_MARKING: "the marking {marking} may not go to its role",
-    LEFT_OUT_SUSPENDED: "it was suspended at that time",
-    LEFT_OUT_SENDER: "it is the sender",
-}
-
-_STATUS = {
-    "waiting": "it is in the inbox, but no receipt has come yet",
-    "received": "its signed receipt came at {time}",
-    "read": "its signed receipt says that it was read, at {time}",
-    "refused": "its connector refused it at {time}: {reason}",
-    "expired": "it expired before it was fetched",
-    "erased": "it was erased before a receipt came",
-}
-
-
-_RECEIVED = frozenset({"received", "read"})
-
-
 def why(
     member: str,
     events: Sequence[Event],
@@ -54,6 +109,23 @@ def why(
 
     Raises:
         Refused: ``not-found`` when the log knows nothing of the message.
+    """
+    found = find(member, events, deliveries, directory)
+    sentence = "; ".join(map(str, found.clauses)) + "."
+    position, status = (found.copy.position, found.copy.state) if found.copy else (None, None)
+    return Why(member, found.received, found.rule, position, status, found.time, sentence)
+
+
+def find(
+    member: str,
+    events: Sequence[Event],
+    deliveries: Sequence[DeliveryRow],
+    directory: Directory,
+) -> Finding:
+    """The same as ``why``, in parts that can be said in any language.
+
+    Raises:
+        Refused: as in ``why``.
     """
     if not events:
         raise Refused("not-found", "The log has no message with this id.")
@@ -68,51 +140,62 @@ def why(
         return _delivered(member, copy, private)
     reason = private.left_out.get(member)
     if reason is not None:
-        because = _LEFT_OUT[reason].format(marking=private.marking)
-        sentence = f"{member} did not receive it: it is in the group, but {because}."
-        return Why(member, False, f"left out: {reason}", None, None, None, sentence)
-    if member not in directory.participants:
-        sentence = f"{member} did not receive it: there is no such participant."
-        return Why(member, False, "unknown", None, None, None, sentence)
-    sentence = f"{member} did not receive it: the audience names neither it nor a group of it."
-    return Why(member, False, "not in the audience", None, None, None, sentence)
+        values = {"member": member, "marking": private.marking}
+        clause = Clause(_LEFT_OUT[reason], values)
+        return Finding(member, f"left out: {reason}", "left out", (clause,))
+    rule, text = _not_addressed(member, accepted, directory)
+    return Finding(member, rule, "not in the audience", (Clause(text, {"member": member}),))
 
 
 def _type(event: Event) -> str:
     return entries.decode(event.raw).type
 
 
-def _erased(member: str, copy: DeliveryRow | None, events: Sequence[Event]) -> Why:
+def _not_addressed(member: str, accepted: Event, directory: Directory) -> tuple[str, str]:
+    """Why somebody is neither a recipient nor left out: the rule, and its text."""
+    if entries.decode(accepted.raw).actor == member:
+        return "the sender", _SENDER
+    if member not in directory.participants:
+        return "unknown", _UNKNOWN
+    # Whoever joins has a key from then on; before, no audience reaches them.
+    since = (key.since for key in directory.keys.values() if key.member == member)
+    if min(since, default=accepted.index) >= accepted.index:
+        return "not joined", _NOT_JOINED
+    return "not in the audience", _NOT_NAMED
+
+
+def _erased(member: str, copy: DeliveryRow | None, events: Sequence[Event]) -> Finding:
     """What is left to say: the positions stay, the rules that led to them went with the message."""
     decision = next((e for e in events if _type(e) == entries.MESSAGE_ERASED), None)
     if decision is None:
         raise Refused("not-found", "Its record is gone, and no entry says that it was erased.")
     rule = f"erased by entry {decision.index}"
-    gone = f"the reasons went with the message, which entry {decision.index} erased"
+    gone = Clause(_GONE, {"entry": decision.index})
     if copy is None:
-        sentence = f"{member} did not receive it; {gone}."
-        return Why(member, False, rule, None, None, None, sentence)
-    sentence = f"{member} is a recipient, at position {copy.position}; {_status(copy)}; {gone}."
-    received = copy.state in _RECEIVED
-    return Why(member, received, rule, copy.position, copy.state, copy.receipt_time, sentence)
+        return Finding(member, rule, "erased", (Clause(_NOT_RECEIVED, {"member": member}), gone))
+    recipient = Clause(_RECIPIENT, {"member": member, "position": copy.position})
+    clauses = (recipient, _status(copy), gone)
+    return Finding(member, rule, copy.state, clauses, copy, copy.receipt_time)
 
 
-def _never_accepted(member: str, events: Sequence[Event]) -> Why:
+def _never_accepted(member: str, events: Sequence[Event]) -> Finding:
     refused = entries.decode(events[-1].raw)
     code = refused.public.get("code", "")
-    sentence = f"{member} did not receive it: the hub refused the message ({code})."
-    return Why(member, False, f"refused: {code}", None, None, refused.time, sentence)
+    clause = Clause(_REFUSED, {"member": member, "code": code})
+    rule = f"refused: {code}"
+    return Finding(member, rule, "refused by the hub", (clause,), time=refused.time)
 
 
-def _delivered(member: str, copy: DeliveryRow, private: AcceptedPrivate) -> Why:
+def _delivered(member: str, copy: DeliveryRow, private: AcceptedPrivate) -> Finding:
     rule = private.recipients[member].reason
-    by = "it was named" if rule == NAMED else f"it is in {rule.removeprefix('group:')}"
-    sentence = (
-        f"{member} is a recipient because {by}, at position {copy.position}; {_status(copy)}."
-    )
-    received = copy.state in _RECEIVED
-    return Why(member, received, rule, copy.position, copy.state, copy.receipt_time, sentence)
+    values: dict[str, object] = {"member": member, "position": copy.position}
+    if rule != NAMED:
+        values["group"] = rule.removeprefix("group:")
+    because = Clause(_NAMED if rule == NAMED else _IN_GROUP, values)
+    return Finding(member, rule, copy.state, (because, _status(copy)), copy, copy.receipt_time)
 
 
-def _status(copy: DeliveryRow) -> str:
-    return _STATUS[copy.state].format(time=copy.receipt_time, reason=copy.reason)
+def _status(copy: DeliveryRow) -> Clause:
+    given = {"time": copy.receipt_time, "reason": copy.reason}
+    text = _STATUS[copy.state]
+    return Clause(text, {name: value for name, value in given.items() if f"{{{name}}}" in text})

@@ -1,6 +1,7 @@
 """Explaining: one sentence that says why somebody received a message, or why not."""
 
 import json
+from string import Formatter
 
 import pytest
 
@@ -24,13 +25,18 @@ ACCEPTED = {
 }
 
 
-def event(kind, public=None, private=None):
-    raw = entries.encode(builders.entry(kind, message_id(), public, private=private))
-    return Event(9, raw, private)
+LATER = 90
+"""An index at which everybody in the directory has joined."""
 
 
-def accepted(private=ACCEPTED):
-    return event(entries.MESSAGE_ACCEPTED, private=json.dumps(private).encode())
+def event(kind, public=None, private=None, index=LATER):
+    entry = builders.entry(kind, message_id(), public, actor="kz", private=private)
+    raw = entries.encode(entry)
+    return Event(index, raw, private)
+
+
+def accepted(private=ACCEPTED, index=LATER):
+    return event(entries.MESSAGE_ACCEPTED, private=json.dumps(private).encode(), index=index)
 
 
 def copy(recipient, position, state, time=None, reason=None):
@@ -94,6 +100,24 @@ class TestWhoeverReceivedNothing:
         assert (found.received, found.rule, found.position) == (False, rule, None)
         assert words in found.sentence
 
+    def test_is_told_that_it_joined_later_where_that_is_why(self):
+        found = why("uz", [accepted(index=0)])
+        assert (found.received, found.rule) == (False, "not joined")
+        assert "it had not joined at that time" in found.sentence
+
+    def test_is_told_the_same_while_it_is_only_invited(self):
+        invited = builders.directory().apply(LATER, builders.invited("new"))
+        found = explain.why("new", [accepted(index=LATER + 1)], COPIES, invited)
+        assert found.rule == "not joined"
+
+    def test_and_sent_it_is_told_so_where_no_group_held_it(self):
+        private = {**ACCEPTED, "left_out": {}}
+        found = why("kz", [accepted(private)])
+        assert found.sentence == "kz did not receive it: it is the sender."
+
+    def test_is_not_told_of_a_group_that_it_is_not_in(self):
+        assert "group" not in why("tm").sentence
+
     def test_of_a_message_that_was_refused_is_told_so(self):
         refused = event(entries.MESSAGE_REFUSED, {"code": "schema"})
         found = why("kg", [refused], [])
@@ -112,14 +136,17 @@ def test_a_message_that_the_log_does_not_know_is_not_found():
 
 
 class TestOfAnErasedMessage:
-    EVENTS = (Event(9, accepted().raw, None), event(entries.MESSAGE_ERASED, private=b"{}"))
+    EVENTS = (
+        Event(90, accepted().raw, None),
+        event(entries.MESSAGE_ERASED, private=b"{}", index=95),
+    )
 
     def test_a_recipient_is_told_what_became_of_its_copy(self):
         found = why("tj", self.EVENTS)
         assert (found.received, found.position, found.status) == (True, 2, "received")
-        assert found.rule == "erased by entry 9"
+        assert found.rule == "erased by entry 95"
         assert found.sentence.startswith("tj is a recipient, at position 2; its signed receipt")
-        assert "which entry 9 erased" in found.sentence
+        assert "which entry 95 erased" in found.sentence
 
     def test_whoever_received_nothing_is_told_so(self):
         found = why("uz", self.EVENTS)
@@ -129,6 +156,49 @@ class TestOfAnErasedMessage:
 
 def test_a_record_that_is_gone_without_a_decision_is_not_found():
     with pytest.raises(Refused) as caught:
-        why("kg", [Event(9, accepted().raw, None)])
+        why("kg", [Event(90, accepted().raw, None)])
     assert caught.value.code == "not-found"
     assert "no entry says" in caught.value.detail
+
+
+class TestTheParts:
+    """What somebody translates: known texts, each with exactly what stands in its places."""
+
+    def clauses(self):
+        states = ("waiting", "received", "read", "refused", "expired", "erased")
+        copies = [copy("kg", 4, state, builders.time(5), "full") for state in states]
+        found = [explain.find("kg", [accepted()], [row], builders.directory()) for row in copies]
+        found += [
+            explain.find(code, [accepted()], COPIES, builders.directory())
+            for code in (*builders.ROLES, "atlantis")
+        ]
+        found.append(explain.find("uz", [accepted(index=0)], COPIES, builders.directory()))
+        refused = event(entries.MESSAGE_REFUSED, {"code": "schema"})
+        found.append(explain.find("kg", [refused], [], builders.directory()))
+        found += [
+            explain.find(code, TestOfAnErasedMessage.EVENTS, COPIES, builders.directory())
+            for code in ("tj", "uz")
+        ]
+        return [clause for one in found for clause in one.clauses]
+
+    def test_are_texts_of_the_table_and_all_of_them_occur(self):
+        assert {clause.text for clause in self.clauses()} == explain.TEXTS
+
+    def test_have_exactly_the_values_that_their_text_asks_for(self):
+        for clause in self.clauses():
+            asked = {name for _, name, _, _ in Formatter().parse(clause.text) if name}
+            values = set(clause.values)
+            assert values >= asked, clause
+            assert values - asked <= {"marking"}, clause
+
+    @pytest.mark.parametrize(
+        ("member", "stands"),
+        [
+            ("kg", "waiting"),
+            ("tj", "received"),
+            ("tm", "left out"),
+            ("uz", "not in the audience"),
+        ],
+    )
+    def test_say_how_it_stands(self, member, stands):
+        assert explain.find(member, [accepted()], COPIES, builders.directory()).stands == stands
