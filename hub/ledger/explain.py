@@ -53,7 +53,8 @@ TEXTS: Final = frozenset(
 )
 """What a clause can say; whoever speaks other languages translates these."""
 
-_RECEIVED = frozenset({"received", "read"})
+RECEIVED: Final = frozenset({"received", "read"})
+"""States of a copy whose receiver signed that it has it."""
 
 
 class Clause(msgspec.Struct, frozen=True):
@@ -70,8 +71,9 @@ class Clause(msgspec.Struct, frozen=True):
 class Finding(msgspec.Struct, frozen=True):
     """The answer in parts: by which rule, in which words, and the copy that there is of it.
 
-    ``stands`` is the state of the copy, or ``left out``, ``refused by the hub``, ``erased`` or
-    ``not in the audience``. ``time`` is that of the receipt or refusal.
+    ``stands`` is the state of the copy; without one ``left out``, ``the sender``, ``not joined``,
+    ``unknown``, ``not in the audience``, ``erased`` or ``refused by the hub``. ``time`` is that of
+    the receipt or refusal.
     """
 
     member: str
@@ -84,7 +86,7 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def received(self) -> bool:
         """Whether a signed receipt says so."""
-        return self.copy is not None and self.copy.state in _RECEIVED
+        return self.copy is not None and self.copy.state in RECEIVED
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -142,9 +144,10 @@ def find(
     if reason is not None:
         values = {"member": member, "marking": private.marking}
         clause = Clause(_LEFT_OUT[reason], values)
-        return Finding(member, f"left out: {reason}", "left out", (clause,))
+        stands = "the sender" if reason == LEFT_OUT_SENDER else "left out"
+        return Finding(member, f"left out: {reason}", stands, (clause,))
     rule, text = _not_addressed(member, accepted, directory)
-    return Finding(member, rule, "not in the audience", (Clause(text, {"member": member}),))
+    return Finding(member, rule, rule, (Clause(text, {"member": member}),))
 
 
 def _type(event: Event) -> str:

@@ -197,7 +197,9 @@ class TestTheParts:
             ("kg", "waiting"),
             ("tj", "received"),
             ("tm", "left out"),
+            ("kz", "the sender"),
             ("uz", "not in the audience"),
+            ("atlantis", "unknown"),
         ],
     )
     def test_say_how_it_stands(self, member, stands):
