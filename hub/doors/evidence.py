@@ -24,16 +24,29 @@ async def evidence(hub: Service, asked: Asked) -> web.Response:
     For its sender, its recipients and the hub's own people. To auditors it proves all the same
     without the message; an operator who gets one above TLP:GREEN says why.
     """
+    return await answer(hub, asked, query(asked, Reading).reason)
+
+
+async def answer(hub: Service, asked: Asked, reason: str) -> web.Response:
+    """The zip for whoever asks for the message in the path, and says why.
+
+    Raises:
+        Refused: there is nothing that they may see, or they have to say why.
+    """
     message_id = audit.message_id(asked)
-    wanted = query(asked, Reading)
-    reader = await _reader(hub, asked, message_id, wanted.reason)
+    reader = await _reader(hub, asked, message_id, reason)
     directory = hub.recorder.state.directory
-    log = Log(hub.vkey, await hub.witnesses.served(), hub.witnesses.known(directory))
-    made = await gathering.gather(hub.queries, directory, log, message_id, reader)
+    made = await gathering.gather(hub.queries, directory, await log(hub), message_id, reader)
     cover = resources.files("schemas.evidence").joinpath("cover.html").read_text("utf-8")
     raw = await hub.offload.run(lambda: archive.write(made, cover))
     headers = {"Content-Disposition": f'attachment; filename="evidence-{message_id}.zip"'}
     return web.Response(body=raw, content_type=ZIP, headers=headers)
+
+
+async def log(hub: Service) -> Log:
+    """The log as it can be proven now."""
+    known = hub.witnesses.known(hub.recorder.state.directory)
+    return Log(hub.vkey, await hub.witnesses.served(), known)
 
 
 async def _reader(hub: Service, asked: Asked, message_id: str, reason: str) -> Reader:

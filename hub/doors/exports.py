@@ -1,7 +1,9 @@
 """Exports of the log: as JSON lines or CSV, streamed, each with the checkpoint it was taken at."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import msgspec
 import structlog
@@ -22,6 +24,9 @@ from schemas.refusal import Refused
 PAGE = 100
 """Events that are held at a time."""
 
+Holds: TypeAlias = Callable[[], Awaitable[None]]
+"""Raises Refused once the asker may read no more."""
+
 log = structlog.get_logger("hub.exports")
 
 
@@ -38,7 +43,15 @@ async def export(hub: Service, asked: Asked) -> web.StreamResponse:
     Its last line has the number of rows and the SHA-256 of all bytes before it; a file without it
     was cut off.
     """
-    wanted = query(asked, Export)
+    return await write(hub, asked, query(asked, Export), partial(_check, hub, asked))
+
+
+async def write(hub: Service, asked: Asked, wanted: Export, holds: Holds) -> web.StreamResponse:
+    """Answer with an export, as long as ``holds`` says nothing else.
+
+    Raises:
+        Refused: the filter is none, or the export cannot be recorded.
+    """
     matching = event_filter(wanted)
     given: dict[str, object] = msgspec.to_builtins(wanted)
     name = given.pop("format")
@@ -53,7 +66,7 @@ async def export(hub: Service, asked: Asked) -> web.StreamResponse:
     head = Head(note.decode(), given, format_time(hub.clock()), recorded)
     response = web.StreamResponse(headers=_headers(form.media_type, f"log-{size}.{name}"))
     await response.prepare(asked.request)
-    await _send(hub, asked, response, Writer(form), head, _pages(hub, matching, size))
+    await _send(asked, response, Writer(form), head, _pages(hub, matching, size), holds)
     return response
 
 
@@ -66,18 +79,18 @@ def _headers(media_type: str, name: str) -> dict[str, str]:
 
 
 async def _send(
-    hub: Service,
     asked: Asked,
     response: web.StreamResponse,
     writer: Writer,
     head: Head,
     pages: AsyncIterator[Sequence[Event]],
+    holds: Holds,
 ) -> None:
     """Write it as fast as it is read; whoever goes away or loses the right to it ends it."""
     try:
         await response.write(writer.head(head))
         async for events in pages:
-            await _check(hub, asked)
+            await holds()
             # In a thread: a page of large receipts takes longer than others should wait.
             await response.write(await asyncio.to_thread(writer.rows, events))
         await response.write(writer.end())

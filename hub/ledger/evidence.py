@@ -6,11 +6,13 @@ import msgspec
 
 from hub.ledger.queries import Event, EventFilter, MessageRow, Queries
 from schemas import entry as entries
+from schemas import merkle, note
 from schemas.directory import Directory
 from schemas.entry import Entry
 from schemas.evidence import bundle
 from schemas.evidence.bundle import Evidence, Head, Row
 from schemas.note import Vkey
+from schemas.proof import Proof
 from schemas.refusal import Refused
 
 _PAGE = 500
@@ -46,9 +48,7 @@ async def gather(
     shown = await _shown(queries, message_id, row, reader)
     if not shown:
         raise Refused("not-found", "The log has no message with this id that you may see.")
-    notes = filter(None, (log.served, await queries.checkpoint()))
-    heads = [bundle.head(note, log.vkey, log.witnesses) for note in notes]
-    head = bundle.chosen(heads, shown[0].index)
+    head = await _head(queries, log, shown[0].index)
     assert head is not None  # the last checkpoint that was signed covers every entry
     rows = await _with_salts(queries, _below(shown, head))
     codes = bundle.parties(row.envelope if row else None, rows, head, directory)
@@ -57,6 +57,28 @@ async def gather(
     tiles = await queries.tiles(bundle.tiles(rows, head))
     envelope = row.envelope if row is not None and reader.body else None
     return bundle.assemble(message_id, envelope, rows, head, tiles)
+
+
+async def proof(queries: Queries, log: Log, index: int) -> Proof:
+    """That the log has an entry at an index, under a cosigned checkpoint where one covers it.
+
+    Raises:
+        Refused: ``not-found``, where there is no such entry.
+    """
+    head = await _head(queries, log, index)
+    if head is None:
+        raise Refused("not-found", "The log has no entry with this index.")
+    size = head.checkpoint.size
+    known = await queries.tiles(merkle.tiles_for_inclusion(index, size))
+    hashes = merkle.inclusion_proof(index, size, known)
+    return Proof(index, tuple(hashes), note.encode(head.note))
+
+
+async def _head(queries: Queries, log: Log, index: int) -> Head | None:
+    """The checkpoint to prove an entry under; None where the log has no such entry."""
+    notes = filter(None, (log.served, await queries.checkpoint()))
+    heads = [bundle.head(signed, log.vkey, log.witnesses) for signed in notes]
+    return bundle.chosen(heads, index)
 
 
 async def _shown(
