@@ -18,6 +18,7 @@ from tests.client import ORIGIN, Clock, Hub
 
 PAGES: Mapping[str, str] = {
     "overview": "/console/",
+    "search": "/console/search",
     "checkpoints": "/console/checkpoints",
     "settings": "/console/settings",
     "members": "/console/members",

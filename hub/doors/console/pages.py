@@ -1,8 +1,9 @@
 """Making a page: a frozen struct goes into a template and comes out as HTML.
 
 Whatever a template shows is escaped, and a name that nothing stands for is an error. Texts stand
-in ``_("…")``, with values as ``_("{count} entries", count=…)``; a text that a participant wrote
-goes through ``|bdi``, so that its direction changes nothing around it.
+in ``_("…")``, with values as ``_("{count} entries", count=…)``; a text that stands elsewhere is
+translated by ``said``. What a participant wrote goes through ``|bdi``, so that its direction
+changes nothing around it.
 """
 
 import gettext
@@ -80,7 +81,7 @@ def translators(
         found = Markup(catalogue.ngettext(text, texts, count))  # noqa: S704
         return found.format(count=number(count), **values)
 
-    return {"_": one, "ngettext": several}
+    return {"_": one, "said": one, "ngettext": several}
 
 
 def bdi(text: str) -> Markup:

@@ -41,9 +41,18 @@ class Visit(msgspec.Struct, frozen=True):
         """The same request, for the functions of the JSON routes."""
         return Asked(self.request, self.principal, None)
 
-    def page(self, template: str, view: object, status: int = 200) -> web.Response:
-        """An answer with a page."""
-        html = self.pages.render(template, view, self._frame())
+    def page(
+        self, template: str, view: object, status: int = 200, here: str | None = None
+    ) -> web.Response:
+        """An answer with a page; ``here`` is where to read on in another language.
+
+        What answers a form cannot be asked for again by its address; without ``here`` one reads on
+        at the start.
+        """
+        if here is None:
+            get = self.request.method != "POST"
+            here = str(self.request.rel_url.without_query_params("lang")) if get else START
+        html = self.pages.render(template, view, self._frame(here))
         return web.Response(text=html, status=status, content_type="text/html")
 
     def form(self, into: type[T]) -> T:
@@ -57,13 +66,13 @@ class Visit(msgspec.Struct, frozen=True):
         except msgspec.ValidationError as error:
             raise Refused("bad-request", f"{error}.") from None
 
-    def _frame(self) -> Frame:
-        url, session = self.request.rel_url, self.session
+    def _frame(self, here: str) -> Frame:
+        session = self.session
         frame = Frame(
             origin=self.hub.settings.origin,
             language=self.language,
-            path=url.path,
-            here=str(url.without_query_params("lang")),
+            path=self.request.rel_url.path,
+            here=here,
             size=self.hub.recorder.state.tree.size,
         )
         if session is None:

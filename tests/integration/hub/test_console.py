@@ -88,7 +88,8 @@ def signed_in(answer):
 
 
 async def test_nobody_sees_a_page_without_signing_in(visitor):
-    for (method, path), allowed in CONSOLE.items():
+    for (method, pattern), allowed in CONSOLE.items():
+        path = re.sub(r"{\w+}", "1", pattern)
         if Role.ANONYMOUS not in allowed:
             named = re.sub("[{}]", "", path)
             answer = await (visitor.get(named) if method == "GET" else visitor.post(named, {}))

@@ -93,6 +93,13 @@ CONSOLE_AUDITING = {
     "POST /console/logout",
     "GET /console/",
     "GET /console/live",
+    "GET /console/search",
+    "GET /console/search/export",
+    "GET /console/messages/{id}",
+    "GET /console/messages/{id}/acceptance",
+    "GET /console/messages/{id}/evidence",
+    "GET /console/entries/{index}",
+    "GET /console/entries/{index}/proof",
     "GET /console/checkpoints",
     "GET /console/settings",
     "GET /console/members",
@@ -101,6 +108,9 @@ CONSOLE_AUDITING = {
     "GET /console/quarantine/{digest}",
 }
 CONSOLE_OPERATING = {
+    "POST /console/messages/{id}/evidence",
+    "POST /console/messages/{id}/envelope",
+    "POST /console/messages/{id}/text",
     "GET /console/members/{code}/bundle",
     "GET /console/members/{code}/approve",
     "POST /console/members/{code}/approve",

@@ -10,14 +10,15 @@ from jinja2 import Environment, nodes
 
 from hub.doors.console import languages
 from hub.doors.console.languages import LANGUAGES, SOURCE, choose
+from hub.ledger import explain
 
 FOLDER = Path(languages.__file__).parent
 ARGUMENTS = {"_": 1, "ngettext": 2}
 
 
 def texts():
-    """What the templates say: a text, or one with its plural."""
-    found = set()
+    """What the templates say: a text, or one with its plural; and the reasons of the routing."""
+    found = {(text,) for text in explain.TEXTS}
     for file in FOLDER.glob("templates/*.html"):
         tree = Environment(autoescape=True).parse(file.read_text("utf-8"))
         for call in tree.find_all(nodes.Call):

@@ -28,7 +28,8 @@ def test_a_name_that_nothing_stands_for_is_an_error():
 
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_what_is_put_into_a_translation_is_escaped(language):
-    one, several = translators(PAGES._catalogues[language], str).values()
+    made = translators(PAGES._catalogues[language], str)
+    one, several = made["_"], made["ngettext"]
     assert "&lt;b&gt;" in one("Behind for more than a day: {codes}", codes="<b>")
     assert several("Last {count} day", "Last {count} days", 3).split()[1] == "3"
 
