@@ -36,6 +36,9 @@ POST /v1/receipts                            -       y      y      y       y    
 GET  /v1/receipts                            -       y      y      y       -         -        -       -      -     -
 GET  /v1/witness/request                     -       y      y      y       y         -        -       -      -     -
 POST /v1/witness/response                    -       y      y      y       y         -        -       -      -     -
+GET  /v1/witness/tail                        -       y      y      y       y         -        -       -      -     -
+POST /v1/witness/tail                        -       y      y      y       y         -        -       -      -     -
+POST /v1/witness/parts                       -       y      y      y       y         -        -       -      -     -
 POST /v1/keys                                -       y      y      y       y         -        -       -      -     -
 GET  /v1/keys                                -       y      y      y       y         -        y       y      -     -
 GET  /v1/members                             -       y      y      y       y         -        y       y      -     -
@@ -92,6 +95,7 @@ PARTICIPANTS = {
 
 QUERIES: Mapping[tuple[str, str], Mapping[str, object]] = {
     ("GET", "/v1/witness/request"): {"old": 0},
+    ("GET", "/v1/witness/tail"): {"size": 0},
     ("GET", "/v1/audit/messages/{id}/why"): {"member": "kg"},
     ("GET", "/v1/audit/messages/{id}/evidence"): {"reason": "Case 7/26."},
     ("GET", "/v1/audit/counts"): {"of": "type"},
