@@ -139,7 +139,7 @@ CONSOLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("POST", "/console/keys/{kid}/revoke"): _OPERATORS,
         ("GET", "/console/quarantine"): _AUDIT,
         ("GET", "/console/quarantine/{digest}"): _AUDIT,
-        ("POST", "/console/quarantine/{digest}/body"): _OPERATORS,
+        ("POST", "/console/quarantine/{digest}"): _OPERATORS,
         ("GET", "/console/quarantine/{digest}/release"): _OPERATORS,
         ("POST", "/console/quarantine/{digest}/release"): _OPERATORS,
         ("GET", "/console/quarantine/{digest}/discard"): _OPERATORS,

@@ -60,7 +60,7 @@ async def show_one(visit: Visit) -> web.Response:
 
 
 async def read(visit: Visit) -> web.Response:
-    """``POST /console/quarantine/{digest}/body``: the body; that it is read is recorded first.
+    """``POST /console/quarantine/{digest}``: the body; that it is read is recorded first.
 
     Nothing follows it: to load the page again is to read again, and is recorded again.
     """

@@ -112,7 +112,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("POST", "/console/keys/{kid}/revoke"): actions.revoke,
         ("GET", "/console/quarantine"): quarantine.show,
         ("GET", "/console/quarantine/{digest}"): quarantine.show_one,
-        ("POST", "/console/quarantine/{digest}/body"): quarantine.read,
+        ("POST", "/console/quarantine/{digest}"): quarantine.read,
     }
     | _forms("/console/members/{code}", actions.ACTIONS, actions.ask, actions.act)
     | _forms(

@@ -128,7 +128,7 @@ CONSOLE_OPERATING = {
     "POST /console/group",
     "GET /console/keys/{kid}/revoke",
     "POST /console/keys/{kid}/revoke",
-    "POST /console/quarantine/{digest}/body",
+    "POST /console/quarantine/{digest}",
     "GET /console/quarantine/{digest}/release",
     "POST /console/quarantine/{digest}/release",
     "GET /console/quarantine/{digest}/discard",
