@@ -28,6 +28,7 @@ from hub.delivery.wakeup import Bells
 from hub.doors import http
 from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
+from hub.doors.shelf import Shelf
 from hub.doors.strangers import Strangers
 from hub.intake import membership
 from hub.intake.access import ExpireDeliveries
@@ -194,6 +195,7 @@ async def _assemble(
             metrics.verified,
             damaged=watched.damage is not None,
         ),
+        shelf=Shelf(),
         clock=_clock,
         random_bytes=secrets.token_bytes,
         version=version("nhri-exchange"),

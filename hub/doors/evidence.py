@@ -35,10 +35,23 @@ async def answer(hub: Service, asked: Asked, reason: str) -> web.Response:
     """
     message_id = audit.message_id(asked)
     reader = await _reader(hub, asked, message_id, reason)
+    return file(message_id, await written(hub, message_id, reader))
+
+
+async def written(hub: Service, message_id: str, reader: Reader) -> bytes:
+    """The zip for one reader.
+
+    Raises:
+        Refused: ``not-found``, where there is nothing that this reader may see.
+    """
     directory = hub.recorder.state.directory
     made = await gathering.gather(hub.queries, directory, await log(hub), message_id, reader)
     cover = resources.files("schemas.evidence").joinpath("cover.html").read_text("utf-8")
-    raw = await hub.offload.run(lambda: archive.write(made, cover))
+    return await hub.offload.run(lambda: archive.write(made, cover))
+
+
+def file(message_id: str, raw: bytes) -> web.Response:
+    """The answer with a zip, which a browser saves under the name of the message."""
     headers = {"Content-Disposition": f'attachment; filename="evidence-{message_id}.zip"'}
     return web.Response(body=raw, content_type=ZIP, headers=headers)
 

@@ -20,12 +20,14 @@ from hub.doors.erasure import Erasing
 from hub.doors.evidence import ZIP
 from hub.doors.exchange import Page, Whose
 from hub.doors.exports import Export
+from hub.doors.feed import Wanted as FeedPage
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
 from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
 from hub.doors.report.route import HTML, Reported
 from hub.doors.witness import Cosigned, Followed
+from hub.ledger import atom
 from hub.ledger.explain import Why
 from hub.ledger.export import FORMS
 from hub.ledger.verify import Verdict
@@ -44,6 +46,7 @@ from schemas.publication.formats import (
 from schemas.refusal import REFUSALS
 from schemas.signature import JwsEnvelope
 from schemas.tail import Extended, Filled, Parts, Piece, Wanted
+from schemas.vocabulary import THEMES
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose+json"
@@ -108,6 +111,18 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ),
         ("GET", "/log/checkpoint"): Operation({200: TEXT}, ("not-found",)),
         ("GET", "/log/{tile:tile/.+}"): Operation({200: BINARY}, ("not-found",)),
+        ("GET", "/feed"): Operation(
+            {200: atom.MEDIA_TYPE}, ("busy",), query=FeedPage, format="RFC 4287"
+        ),
+        ("GET", "/feed/member/{code}"): Operation(
+            {200: atom.MEDIA_TYPE}, ("not-found", "busy"), query=FeedPage, format="RFC 4287"
+        ),
+        ("GET", "/feed/theme/{theme}"): Operation(
+            {200: atom.MEDIA_TYPE}, ("not-found", "busy"), query=FeedPage, format="RFC 4287"
+        ),
+        ("GET", "/feed/{id}/evidence"): Operation(
+            {200: ZIP}, ("not-found", "busy"), format="docs/evidence.md"
+        ),
         ("POST", "/v1/messages"): Operation(
             {200: Acceptance, 201: Acceptance},
             _MESSAGE,
@@ -253,6 +268,7 @@ _IN_PATH: Final[Mapping[str, Schema]] = MappingProxyType(
         "id": {"pattern": UUID7_PATTERN, "description": "Id of a message."},
         "kid": HASH | {"description": "Thumbprint of a signing key."},
         "name": {"pattern": r"^[a-z0-9_.]+\.json$", "description": "Name of the file."},
+        "theme": {"enum": list(THEMES), "description": "A theme of messages."},
         "tile": {
             "description": "Path of a tile or entry bundle (C2SP tlog-tiles); its slashes stand "
             "as they are: `tile/0/000`, `tile/entries/000.p/7`."

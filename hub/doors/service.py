@@ -13,6 +13,7 @@ from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
 from hub.doors.access import Principal
+from hub.doors.shelf import Shelf
 from hub.doors.strangers import Strangers
 from hub.intake.batch import Job, Outcome, Token
 from hub.intake.meter import RefusalMeter
@@ -49,6 +50,7 @@ class Service(msgspec.Struct, frozen=True):
     strangers: Strangers
     metrics: Metrics
     patrol: Patrol
+    shelf: Shelf
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     version: str

@@ -21,11 +21,12 @@ _PAGE = 500
 class Reader(msgspec.Struct, frozen=True):
     """Who will read the evidence; without a ``code`` somebody at the hub, who sees every receipt.
 
-    ``body`` says whether the message itself is shown.
+    ``body`` says whether the message itself is shown, ``receipts`` whether any receipt is.
     """
 
     code: str | None
     body: bool
+    receipts: bool = True
 
 
 class Log(msgspec.Struct, frozen=True):
@@ -97,16 +98,16 @@ async def _shown(
         if reader.code not in recipients:
             return []
         found = [(entry, e) for entry, e in found if entry.actor in (reader.code, row.sender)]
-    return [event for entry, event in found if _is_part(entry, event)]
+    return [event for entry, event in found if _is_part(entry, event, reader)]
 
 
 def _is_refusal(entry: Entry, reader: Reader) -> bool:
     return entry.type == entries.MESSAGE_REFUSED and reader.code in (None, entry.actor)
 
 
-def _is_part(entry: Entry, event: Event) -> bool:
+def _is_part(entry: Entry, event: Event, reader: Reader) -> bool:
     if entry.type == entries.RECEIPTS_RECORDED:
-        return event.private is not None
+        return reader.receipts and event.private is not None
     return entry.type in (entries.MESSAGE_ACCEPTED, *bundle.ABOUT_MESSAGE)
 
 

@@ -28,6 +28,10 @@ GET  /schemas/{name}                         y       y      y      y       y    
 POST /v1/join                                y       y      y      y       y         y        y       y      y     y
 GET  /log/checkpoint                         y       y      y      y       y         y        y       y      y     y
 GET  /log/{tile}                             -       y      y      y       y         y        y       y      y     -
+GET  /feed                                   y       y      y      y       y         y        y       y      y     y
+GET  /feed/member/{code}                     y       y      y      y       y         y        y       y      y     y
+GET  /feed/theme/{theme}                     y       y      y      y       y         y        y       y      y     y
+GET  /feed/{id}/evidence                     0       0      0      0       0         0        0       0      0     0
 GET  /metrics                                -       -      -      -       -         -        -       y      -     y
 POST /v1/messages                            -       y      y      y       -         -        -       -      -     -
 GET  /v1/messages/{id}                       -       y      0      0       0         -        -       -      -     -
@@ -76,8 +80,9 @@ POST /v1/messages/{id}/erase                 -       -      -      -       -    
 """  # noqa: E501 - a table is read across
 """y: let in; -: not let in; 0: let in, and told that there is no such message.
 
-``member`` sent the message that ``{id}`` stands for. It went to kg alone, so that ``other``, a
-member too, ``partner`` and ``observer`` have no part in it.
+``member`` sent the message that ``{id}`` stands for. It is TLP:AMBER, so that the feed does not
+have it, and went to kg alone, so that ``other``, a member too, ``partner`` and ``observer`` have no
+part in it.
 """
 
 CALLERS, *LINES = [line.split() for line in MATRIX.strip().splitlines()]
@@ -129,6 +134,7 @@ class Exchange(msgspec.Struct):
             "code": "kg",
             "kid": builders.kid(builders.key("kg")),
             "name": "message.json",
+            "theme": "torture_prevention",
             "tile": "tile/0/000.p/1",
         }
         return re.sub(r"{(\w+)}", lambda found: known.get(found[1], "unknown"), route)

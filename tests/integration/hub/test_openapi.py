@@ -86,6 +86,7 @@ async def test_every_route_gives_the_answer_that_is_described(hub, clock):
     sent = await exchange_a_message(hub, clock)
     await cosign(hub.participant("kz"))
     await look_everything_up(operator, sent)
+    await read_the_feed(hub)
     await certify(operator, new)
     await new.post("/v1/keys", builders.rotate("uz-nhrc", "uz-nhrc second"))
     await erase(operator, sent)
@@ -136,6 +137,16 @@ async def look_everything_up(operator: client.Account, sent: str) -> None:
         await operator.get("/v1/audit/export", format=form)
     await operator.get("/v1/audit/counts", of="type")
     await operator.get("/v1/audit/report", language="tk")
+
+
+async def read_the_feed(hub) -> None:
+    kz = hub.participant("kz")
+    public = kz.message(marking="TLP:CLEAR")
+    assert (await kz.submit(kz.sign(public))).status == 201
+    for path in ("", "/member/kz", "/theme/children", f"/{public['id']}/evidence"):
+        await hub.connection.request("GET", f"/feed{path}")
+    for path in ("/member/nobody", "/theme/weather", f"/{builders.message_id()}/evidence"):
+        await hub.connection.request("GET", f"/feed{path}", lang="ru")
 
 
 async def certify(operator: client.Account, participant: client.Participant) -> None:

@@ -15,6 +15,10 @@ OPEN = {
     "GET /schemas/{name}",
     "POST /v1/join",
     "GET /log/checkpoint",
+    "GET /feed",
+    "GET /feed/member/{code}",
+    "GET /feed/theme/{theme}",
+    "GET /feed/{id}/evidence",
 }
 LOG = {"GET /log/{tile:tile/.+}"}
 MEASURES = {"GET /metrics"}
