@@ -1,7 +1,7 @@
 """What anybody may ask for, made once and kept for a moment: strangers cost the hub little.
 
-One thing is made at a time, a few askers wait for their turn, and the others are asked to come
-back. What is kept has a limit in bytes; the oldest goes first.
+One thing is made at a time, with a rest after each; a few askers wait for their turn, and the
+others are asked to come back. What is kept has a limit in bytes; the oldest goes first.
 """
 
 import asyncio
@@ -14,6 +14,9 @@ from schemas.refusal import Refused
 
 MAX_BYTES = 32 * 2**20
 MAX_WAITING = 16
+
+REST = 3
+"""How many times as long as a making took nothing is made: strangers get a quarter of the time."""
 
 MAX_AGE = timedelta(minutes=10)
 """Nothing older is kept when something new is."""
@@ -35,6 +38,7 @@ class Shelf:
         self._bytes = 0
         self._waiting = 0
         self._turn = asyncio.Lock()
+        self._rested = 0.0
 
     async def get(
         self,
@@ -57,13 +61,23 @@ class Shelf:
         try:
             async with self._turn:
                 found = self._found(address, clock(), fresh)
-                if found is None:
-                    made = clock()  # before it is looked for: what changes meanwhile is not in it
-                    found = await make()
-                    self._keep(address, _Kept(found, made))
-                return found
+                return found or await self._make(address, make, clock)
         finally:
             self._waiting -= 1
+
+    async def _make(
+        self, address: str, make: Callable[[], Awaitable[bytes]], clock: Callable[[], datetime]
+    ) -> bytes:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._rested - loop.time())
+        began = loop.time()
+        made = clock()  # before it is looked for: what changes meanwhile is not in it
+        try:
+            body = await make()
+        finally:
+            self._rested = loop.time() + REST * (loop.time() - began)
+        self._keep(address, _Kept(body, made))
+        return body
 
     def _found(self, address: str, now: datetime, fresh: timedelta) -> bytes | None:
         kept = self._kept.get(address)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from hub.doors.shelf import MAX_AGE, Shelf
+from hub.doors.shelf import MAX_AGE, REST, Shelf
 from schemas.refusal import Refused
 from tests.client import Clock
 
@@ -65,6 +65,21 @@ async def test_whoever_would_wait_behind_too_many_is_told_to_come_back():
     make.gate.set()
     assert await asyncio.gather(*waiting) == [b"2", b"3"]
     assert await shelf.get("/c", make, clock, FRESH) == b"4"
+
+
+async def test_making_leaves_most_of_the_time_to_others():
+    shelf, clock, loop = Shelf(), Clock(), asyncio.get_running_loop()
+    times = []
+
+    async def make():
+        times.append(loop.time())
+        await asyncio.sleep(0.02)  # the work
+        times.append(loop.time())
+        return b"x"
+
+    await asyncio.gather(*(shelf.get(address, make, clock, FRESH) for address in ("/a", "/b")))
+    began, ended, began_again, _ = times
+    assert began_again - ended >= 0.99 * REST * (ended - began)
 
 
 async def test_no_more_is_kept_than_so_many_bytes():
