@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from yarl import URL
 
-from hub.doors.access import Principal, Role
+from hub.doors.access import CONSOLE, Principal, Role
 from hub.doors.console.pages import Frame, Pages
 from hub.doors.console.sessions import Session
 from hub.doors.service import Asked, Service, arriving
@@ -44,15 +44,8 @@ class Visit(msgspec.Struct, frozen=True):
     def page(
         self, template: str, view: object, status: int = 200, here: str | None = None
     ) -> web.Response:
-        """An answer with a page; ``here`` is where to read on in another language.
-
-        What answers a form cannot be asked for again by its address; without ``here`` one reads on
-        at the start.
-        """
-        if here is None:
-            get = self.request.method != "POST"
-            here = str(self.request.rel_url.without_query_params("lang")) if get else START
-        html = self.pages.render(template, view, self._frame(here))
+        """An answer with a page; ``here`` is where to read on in another language."""
+        html = self.pages.render(template, view, self._frame(here or self._here()))
         return web.Response(text=html, status=status, content_type="text/html")
 
     def form(self, into: type[T]) -> T:
@@ -65,6 +58,12 @@ class Visit(msgspec.Struct, frozen=True):
             return msgspec.convert(self.fields, into, strict=False)
         except msgspec.ValidationError as error:
             raise Refused("bad-request", f"{error}.") from None
+
+    def _here(self) -> str:
+        """The page's own address, or the start where only a form may be sent to that."""
+        resource = self.request.match_info.route.resource
+        again = resource is not None and ("GET", resource.canonical) in CONSOLE
+        return str(self.request.rel_url.without_query_params("lang")) if again else START
 
     def _frame(self, here: str) -> Frame:
         session = self.session

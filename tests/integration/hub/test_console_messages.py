@@ -269,13 +269,32 @@ async def test_what_cannot_be_exported_is_refused_and_not_recorded(hub, auditor,
 
 async def test_an_export_ends_with_its_session(hub, auditor, kz, monkeypatch):
     await send(kz)
-    events = Queries.events
+    search = Queries.search
 
     async def signed_out_meanwhile(queries, wanted):
-        found = await events(queries, wanted)
+        found = await search(queries, wanted)
         await hub.operator.post("/v1/tokens/anna/revoke")
         return found
 
-    monkeypatch.setattr(Queries, "events", signed_out_meanwhile)
+    monkeypatch.setattr(Queries, "search", signed_out_meanwhile)
     with pytest.raises(aiohttp.ClientPayloadError):
         await auditor.get("/console/search/export?type=&format=csv")
+
+
+# --- In another language ---
+
+
+@pytest.mark.parametrize(
+    ("path", "here"),
+    [
+        ("/console/login", "/console/login"),
+        ("/console/members/tm/suspend", "/console/members/tm/suspend"),
+        (f"/console/messages/{builders.message_id(99)}/envelope", "/console/"),
+        (f"/console/messages/{builders.message_id(99)}/text", "/console/"),
+    ],
+)
+async def test_what_a_form_is_refused_with_can_be_read_in_another_language(operator, path, here):
+    refused = await submit(operator, path)
+    assert refused.status >= 400
+    assert f'href="{here}?lang=tk"' in refused.body.decode()
+    assert (await operator.get(f"{here}?lang=tk")).status == 200
