@@ -55,7 +55,7 @@ async def everybody(hub: Service, asked: Asked) -> web.Response:
 
 
 async def member(hub: Service, asked: Asked) -> web.Response:
-    """``GET /feed/member/{code}``: those of one institution."""
+    """``GET /feed/member/{code}``: the public messages of one institution."""
     code = asked.request.match_info["code"]
     if code not in hub.recorder.state.directory.participants:
         raise Refused("not-found", "No institution has this code.")
@@ -63,7 +63,7 @@ async def member(hub: Service, asked: Asked) -> web.Response:
 
 
 async def theme(hub: Service, asked: Asked) -> web.Response:
-    """``GET /feed/theme/{theme}``: those about one theme."""
+    """``GET /feed/theme/{theme}``: the public messages about one theme."""
     name = asked.request.match_info["theme"]
     if name not in THEMES:
         raise Refused("not-found", f"The themes are {', '.join(THEMES)}.")

@@ -59,7 +59,7 @@ async def test_whoever_would_wait_behind_too_many_is_told_to_come_back():
     waiting = [asyncio.create_task(shelf.get(a, make, clock, FRESH)) for a in ("/a", "/b")]
     await make.begun.wait()
     with pytest.raises(Refused) as refused:
-        await shelf.get("/c", make, clock, FRESH)
+        await asyncio.wait_for(shelf.get("/c", make, clock, FRESH), 10)
     assert refused.value.code == "busy"
     assert await shelf.get("/kept", make, clock, FRESH) == b"1"
     make.gate.set()
