@@ -5,16 +5,19 @@ sending: a role or a rule may have changed since the message was recorded. ``Fil
 holder's own wish among the messages that it receives.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from hub.delivery.schedule import SENT_TO, Endpoint
 from schemas.cloudevent import speaks
 from schemas.kinds import KINDS
 from schemas.message import Code, Message, MessageId
 from schemas.refusal import Refused
 from schemas.vocabulary import MARKINGS, THEMES, RoleCode, is_sdg
+from schemas.webhook import OVERLAP
 
 NO_WEBHOOKS = "no-webhooks"
 """The marking goes to no webhook, whoever holds it."""
@@ -62,6 +65,49 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not message.texts or any(
             speaks(tag, language) for tag in message.texts for language in self.languages
         )
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One of a subscription's secrets by its number; until the end of its overlap it signs."""
+
+    number: int
+    until: datetime | None = None
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """What one participant wants to be sent, and where.
+
+    ``ordered``: messages of one thread go one after the other, each when the one before it was
+    taken or set aside. ``secrets`` has the present one in front. ``start`` is the log index from
+    which on messages are owed.
+    """
+
+    id: str
+    owner: Code
+    url: str
+    filter: Filter
+    ordered: bool
+    secrets: tuple[Generation, ...]
+    endpoint: Endpoint
+    start: int
+    created: str
+    ended: str | None = None
+
+    @property
+    def sent_to(self) -> bool:
+        """Whether messages go there at present."""
+        return self.ended is None and self.endpoint.state in SENT_TO
+
+
+def rotate(secrets: tuple[Generation, ...], now: datetime) -> tuple[Generation, ...]:
+    """A new secret in front; those before it sign for the ``OVERLAP``, none longer than before."""
+    end = now + OVERLAP
+    kept = (
+        Generation(each.number, end if each.until is None else min(each.until, end))
+        for each in secrets
+        if each.until is None or now < each.until
+    )
+    return (Generation(secrets[0].number + 1), *kept)
 
 
 def check(wished: Filter) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from hub.delivery.subscription import Subscription
 from hub.intake.admission import Known, Notice
 from hub.ledger import sequence
 from hub.ledger.sequence import Draft, Sequenced, Tree
@@ -86,12 +87,15 @@ class Needs:
         self.senders: set[str] = set()
         self.deliveries: dict[str, set[int]] = {}
         self.joins: set[str] = set()
+        self.subscriptions: set[str] = set()
+        self.owners: set[str] = set()
 
 
 class Loaded(msgspec.Struct):
     """The facts that were read, kept up to date while the batch is decided.
 
-    ``copies`` has each recipient's state of delivery, by message.
+    ``copies`` has each recipient's state of delivery, by message; ``owned`` how many webhook
+    subscriptions a participant has.
     """
 
     messages: dict[str, Known]
@@ -101,6 +105,8 @@ class Loaded(msgspec.Struct):
     deliveries: dict[tuple[str, int], Delivery]
     joins: dict[str, JoinRequest]
     copies: dict[str, dict[str, str]] = {}
+    subscriptions: dict[str, Subscription] = {}
+    owned: dict[str, int] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

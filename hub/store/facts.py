@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, func, select, tuple_
 from hub.intake.admission import Known, Notice, Opened
 from hub.intake.batch import Delivery, JoinRequest, Loaded, Needs
 from hub.intake.submission import notice_of
-from hub.store import tables
+from hub.store import subscriptions, tables
 from schemas import merkle, message, signature
 from schemas.joint_action import Answer
 
@@ -40,6 +40,8 @@ def load(connection: Connection, needs: Needs, now: datetime) -> Loaded:
         deliveries=_deliveries(connection, needs.deliveries),
         joins=_joins(connection, needs.joins),
         copies=_copies(connection, needs.copies),
+        subscriptions=subscriptions.by_id(connection, needs.subscriptions),
+        owned=subscriptions.owned(connection, needs.owners),
     )
 
 

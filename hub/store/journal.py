@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Sequenced, Tree
-from hub.store import erasures, facts, tables
+from hub.store import erasures, facts, subscriptions, tables
 from hub.store.database import Database
 from hub.store.postgresql import copy
 from schemas import entry as entries
@@ -40,6 +40,7 @@ _message = tables.messages
 _join = tables.join_requests
 _token = tables.access_tokens
 _session = tables.sessions
+_webhook = tables.webhook_deliveries
 
 # In this order: a row comes after the rows that it refers to. A table stands for inserting.
 STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
@@ -95,6 +96,16 @@ STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
         "seen_session": update(_session)
         .where(_session.c.hash == bindparam("seen_hash"))
         .values(seen=bindparam("at")),
+        "subscription": tables.subscriptions,
+        "subscription_changed": subscriptions.CHANGE,
+        "webhook_reported": update(_webhook)
+        .where(
+            _webhook.c.subscription == bindparam("of"),
+            _webhook.c.idx == bindparam("at"),
+            # Sent again meanwhile, it is reported again.
+            _webhook.c.state == bindparam("was"),
+        )
+        .values(reported=bindparam("report")),
         "end_session": delete(_session).where(_session.c.hash == bindparam("ended_hash")),
     }
 )

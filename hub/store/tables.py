@@ -6,6 +6,7 @@ every connector notice it.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -292,6 +293,85 @@ search_head = Table(
 
 # The words of messages are in ``search_words``, which is not told here: in SQLite it is FTS5's with
 # tables of its own, in PostgreSQL it has a column and an index of that database alone.
+
+# What participants asked for. A changed URL sends its owner's messages elsewhere, each with the
+# marking's rule still applied; the log has a record of what the owner asked for.
+# No secret stands here: they are derived from the log's key (``hub.delivery.keyring``).
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("owner", CODE, nullable=False, index=True),
+    Column("url", String(2048), nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("ordered", Boolean, nullable=False),
+    Column("secrets", Text, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("failing_since", TIME),
+    Column("warned", TIME),
+    Column("start", NUMBER, nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("ended", TIME),
+)
+
+# A row removed is a message that is not sent by webhook; it is in the inbox, too, or in the feed.
+# ``next`` is when to send; while somebody sends it, when another may: a lease.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("subscription", ForeignKey("subscriptions.id"), primary_key=True),
+    Column("idx", ForeignKey("log_entries.idx"), primary_key=True, autoincrement=False),
+    Column("thread", ID, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next", TIME),
+    # The entry ``webhook.delivered`` that has the outcome; null where that is still to come.
+    Column("reported", NUMBER),
+)
+
+# Literals, as above: only these rows are looked for again and again.
+is_owed = webhook_deliveries.c.state == literal_column("'waiting'")
+is_dead = webhook_deliveries.c.state == literal_column("'dead'")
+is_unreported = and_(
+    webhook_deliveries.c.state != literal_column("'waiting'"),
+    webhook_deliveries.c.reported.is_(None),
+)
+for name, names, condition in (
+    ("due", ("subscription", "next"), is_owed),
+    ("order", ("subscription", "thread", "idx"), is_owed),
+    ("dead", ("subscription", "idx"), is_dead),
+    ("unreported", ("subscription", "idx"), is_unreported),
+):
+    Index(
+        f"ix_webhook_deliveries_{name}",
+        *(webhook_deliveries.c[column] for column in names),
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+
+# What endpoints answered, ten of each delivery at most: ``attempt`` begins again with a replay.
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("subscription", ForeignKey("subscriptions.id"), primary_key=True),
+    Column("idx", NUMBER, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("time", TIME, nullable=False),
+    Column("status", Integer),
+    Column("error", String(400)),
+    Column("excerpt", LargeBinary, nullable=False),
+    Index(None, "subscription", "time"),
+)
+
+# The one row of who finds out what is owed: how many entries were looked at, and when outcomes were
+# last gathered for the log. Set back, messages are matched again, and none is sent twice for it.
+webhook_head = Table(
+    "webhook_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", NUMBER, nullable=False),
+    Column("gathered", TIME, nullable=False),
+)
 
 # The one row that every writer locks first: the head of the log.
 log_head = Table(

@@ -1,0 +1,504 @@
+"""What is owed to webhook subscriptions, as the database keeps it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+
+from hub.delivery import schedule
+from hub.delivery.subscription import Subscription, egress
+from hub.delivery.webhooks import (
+    EXCERPT,
+    Attempt,
+    Claimed,
+    Dead,
+    Looked,
+    Match,
+    Outcome,
+    Result,
+    Sent,
+    Settled,
+    Told,
+)
+from hub.store import subscriptions, tables
+from hub.store.database import Database
+from hub.store.queries import acceptances_of
+from schemas import message, signature
+from schemas.directory import Directory, State
+from schemas.encoding import format_time
+from schemas.message import Message
+
+BATCH = 250
+"""Messages matched at once: on SQLite a commit may have to wait for the writing of so many."""
+
+REPORTED = 1_000
+"""Deliveries whose outcome is recorded at once."""
+
+FORGOTTEN = 2_000
+"""Deliveries that one round of the upkeep drops."""
+
+CLEAR = "TLP:CLEAR"
+
+_row = tables.webhook_deliveries
+_attempt = tables.webhook_attempts
+_head = tables.webhook_head
+_message = tables.messages
+_copy = tables.deliveries
+_subscription = tables.subscriptions
+
+_LOCK = select(_head.c.size).with_for_update()
+
+# A row that is there already was matched before.
+_OWE = text(
+    "INSERT INTO webhook_deliveries (subscription, idx, thread, state, attempts, next) "
+    "VALUES (:subscription, :idx, :thread, 'waiting', 0, :next) "
+    "ON CONFLICT (subscription, idx) DO NOTHING"
+)
+
+_OWE_AGAIN = text(
+    "INSERT INTO webhook_deliveries (subscription, idx, thread, state, attempts, next) "
+    "VALUES (:subscription, :idx, :thread, 'waiting', 0, :next) "
+    "ON CONFLICT (subscription, idx) DO UPDATE SET state = 'waiting', attempts = 0, "
+    "next = excluded.next, reported = NULL WHERE webhook_deliveries.state != 'waiting'"
+)
+
+_earlier = _row.alias()
+_DUE = (
+    select(
+        *(_row.c.subscription, _row.c.idx, _row.c.attempts),
+        # Not the envelope itself, which would be read whole.
+        (_message.c.payload_digest == "").label("erased"),
+    )
+    .join(_message, _message.c.idx == _row.c.idx)
+    .where(
+        _row.c.subscription == bindparam("subscription"),
+        tables.is_owed,
+        _row.c.next <= bindparam("now"),
+    )
+    .order_by(_row.c.next, _row.c.idx)
+    .limit(bindparam("most"))
+)
+_DUE_IN_ORDER = _DUE.where(
+    ~select(_earlier.c.idx)
+    .where(
+        _earlier.c.subscription == _row.c.subscription,
+        _earlier.c.thread == _row.c.thread,
+        _earlier.c.idx < _row.c.idx,
+        _earlier.c.state == text("'waiting'"),
+    )
+    .exists()
+)
+
+_CLAIM = (
+    update(_row)
+    .where(_row.c.subscription == bindparam("whose"), _row.c.idx == bindparam("at"))
+    .values(next=bindparam("until"))
+)
+
+# Settled twice, as after a lease ran out, the first word stands.
+_SETTLE = (
+    update(_row)
+    .where(
+        _row.c.subscription == bindparam("whose"),
+        _row.c.idx == bindparam("at"),
+        _row.c.attempts == bindparam("before"),
+        tables.is_owed,
+    )
+    .values(state=bindparam("state"), attempts=bindparam("attempts"), next=bindparam("next"))
+)
+
+_TRIED = text(
+    "INSERT INTO webhook_attempts (subscription, idx, attempt, time, status, error, excerpt) "
+    "VALUES (:subscription, :idx, :attempt, :time, :status, :error, :excerpt) "
+    "ON CONFLICT (subscription, idx, attempt) DO UPDATE SET time = excluded.time, "
+    "status = excluded.status, error = excluded.error, excerpt = excluded.excerpt"
+)
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """A recorded message, and who has a copy of it."""
+
+    index: int
+    id: str
+    accepted: str
+    envelope: bytes
+    recipients: frozenset[str]
+
+
+class StoredWebhooks:
+    """The adapter behind the port ``WebhookStore``."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep them in this database."""
+        self._database = database
+
+    async def subscriptions(self) -> Sequence[Subscription]:
+        """All that have not ended."""
+        return await self._database.read(
+            lambda connection: subscriptions.find(connection, _subscription.c.ended.is_(None))
+        )
+
+    async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
+        """Note what the next entries of the log owe to whom.
+
+        How far that is stands in the row that is written with it: after a crash it goes on there,
+        so that nothing is owed twice and nothing is left out.
+        """
+        found = await self._database.read(_unmatched)
+        if found is None:
+            return False, frozenset()
+        size, upto, wanting, rows = found
+        owed = await asyncio.to_thread(lambda: list(_owed(rows, wanting, directory, now)))
+
+        def work(connection: Connection) -> bool:
+            if connection.execute(_LOCK).scalar_one() != size:
+                return False  # another hub was faster
+            if owed:
+                connection.execute(_OWE, owed)
+            connection.execute(update(_head).values(size=upto))
+            return True
+
+        written = await self._database.write(work)
+        whose = frozenset(str(each["subscription"]) for each in owed) if written else frozenset()
+        return len(rows) == BATCH or not written, whose
+
+    async def claim(self, room: Mapping[str, int], now: str, until: str) -> Sequence[Claimed]:
+        """Take due deliveries, for each subscription as many as there is room for."""
+
+        def due(connection: Connection) -> list[Claimed]:
+            ordered = _ordered(connection)
+            found = []
+            for subscription, most in room.items():
+                query = _DUE_IN_ORDER if subscription in ordered else _DUE
+                values = {"subscription": subscription, "now": now, "most": most}
+                found += [
+                    Claimed(row.subscription, row.idx, row.attempts + 1, bool(row.erased))
+                    for row in connection.execute(query, values)
+                ]
+            return found
+
+        def work(connection: Connection) -> list[Claimed]:
+            connection.execute(_LOCK)  # no other hub claims meanwhile
+            found = due(connection)
+            if found:
+                rows = [{"whose": c.subscription, "at": c.index, "until": until} for c in found]
+                connection.execute(_CLAIM, rows)
+            return found
+
+        # Most looks find nothing; they are not worth a writer's turn.
+        if not await self._database.read(due):
+            return []
+        return await self._database.write(work)
+
+    async def sent(self, indices: Sequence[int]) -> Mapping[int, Sent]:
+        """The messages of these entries."""
+        query = select(
+            *(_message.c.idx, _message.c.id, _message.c.marking),
+            *(_message.c.expires, _message.c.envelope),
+        ).where(_message.c.idx.in_(indices))
+
+        def work(connection: Connection) -> dict[int, Sent]:
+            acceptances = acceptances_of(connection, indices)
+            return {
+                row.idx: Sent(
+                    *(row.idx, row.id, row.marking, row.expires),
+                    acceptances[row.idx],
+                    row.envelope or None,
+                )
+                for row in connection.execute(query)
+            }
+
+        return await self._database.read(work)
+
+    async def settle(self, results: Sequence[Result]) -> Settled:
+        """Write what became of attempts, and how the endpoints stand after them."""
+
+        def work(connection: Connection) -> Settled:
+            connection.execute(_LOCK)
+            connection.execute(_SETTLE, [_settled(each) for each in results])
+            tried = [_tried(each) for each in results if each.heard is not None]
+            if tried:
+                connection.execute(_TRIED, tried)
+            whose = {each.claimed.subscription for each in results}
+            known = subscriptions.by_id(connection, whose)
+            settled = _stand(known, results)
+            subscriptions.stand(connection, settled.changed)
+            return settled
+
+        return await self._database.write(work)
+
+    async def subscription(self, subscription_id: str) -> Subscription | None:
+        """One that has not ended."""
+        there = (_subscription.c.id == subscription_id, _subscription.c.ended.is_(None))
+        found = await self._database.read(lambda connection: subscriptions.find(connection, *there))
+        return found[0] if found else None
+
+    async def attempts(self, subscription_id: str, limit: int) -> Sequence[Attempt]:
+        """The last attempts, the newest first."""
+        query = (
+            select(_attempt, _message.c.id.label("message"))
+            .join(_message, _message.c.idx == _attempt.c.idx)
+            .where(_attempt.c.subscription == subscription_id)
+            .order_by(_attempt.c.time.desc(), _attempt.c.idx.desc())
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [
+            Attempt(
+                *(row.message, row.attempt, row.time, row.status, row.error),
+                row.excerpt.decode("utf-8", "replace"),
+            )
+            for row in rows
+        ]
+
+    async def dead(self, subscription_id: str, limit: int) -> Sequence[Dead]:
+        """Deliveries that were set aside, the oldest first."""
+        query = (
+            select(_row.c.idx, _row.c.attempts, _message.c.id)
+            .join(_message, _message.c.idx == _row.c.idx)
+            .where(_row.c.subscription == subscription_id, tables.is_dead)
+            .order_by(_row.c.idx)
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [Dead(row.id, row.idx, row.attempts) for row in rows]
+
+    async def look(
+        self, subscription: Subscription, directory: Directory, since: str, until: str, after: int
+    ) -> Looked:
+        """A part of the messages of a time, beyond an index: those that the subscription wants."""
+        offered = await self._database.read(
+            lambda connection: _offered(
+                connection,
+                _message.c.idx > after,
+                _message.c.accepted >= since,
+                _message.c.accepted < until,
+            )
+        )
+        matches = await asyncio.to_thread(
+            lambda: [
+                _match(each, sent)
+                for each in offered
+                if each.envelope and wants(subscription, sent := _parsed(each), each, directory)
+            ]
+        )
+        following = offered[-1].index if len(offered) == BATCH else None
+        return Looked(matches, len(offered), following)
+
+    async def redrive(self, subscription_id: str, messages: Sequence[str], now: str) -> int:
+        """Let deliveries that were set aside begin anew; all, where none are named. How many."""
+        query = update(_row).where(_row.c.subscription == subscription_id, tables.is_dead)
+        if messages:
+            indices = select(_message.c.idx).where(_message.c.id.in_(messages))
+            query = query.where(_row.c.idx.in_(indices))
+        begin = query.values(state="waiting", attempts=0, next=now, reported=None)
+        return await self._database.write(lambda connection: connection.execute(begin).rowcount)
+
+    async def replay(self, subscription_id: str, matches: Sequence[Match], now: str) -> None:
+        """Owe messages, also those that were sent before."""
+        rows = [
+            {"subscription": subscription_id, "idx": each.index, "thread": each.thread, "next": now}
+            for each in matches
+        ]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(_OWE_AGAIN, rows))
+
+    async def outcomes(self, now: str, before: str) -> Sequence[Outcome]:
+        """What became of deliveries and is in no report yet, by subscription.
+
+        The row of the head says who asked last: of the hubs of one log one gathers at a time.
+        """
+        taken = update(_head).where(_head.c.gathered <= before).values(gathered=now)
+        query = (
+            select(_row.c.subscription, _row.c.idx, _row.c.state, _row.c.attempts, _message.c.id)
+            .join(_message, _message.c.idx == _row.c.idx)
+            .where(tables.is_unreported)
+            .order_by(_row.c.subscription, _row.c.idx)
+            .limit(REPORTED)
+        )
+
+        def work(connection: Connection) -> Sequence[Outcome]:
+            if not connection.execute(taken).rowcount:
+                return ()
+            return [
+                Outcome(row.subscription, row.idx, row.id, row.state, row.attempts)
+                for row in connection.execute(query)
+            ]
+
+        if not await self._database.read(lambda connection: connection.execute(query).first()):
+            return ()
+        return await self._database.write(work)
+
+    async def forget(self, before: str) -> None:
+        """Drop some of what was done before a time, and what is left of ended subscriptions."""
+        first_kept = select(func.min(_message.c.idx)).where(_message.c.accepted >= before)
+        ended = select(_subscription.c.id).where(_subscription.c.ended.is_not(None))
+
+        def work(connection: Connection) -> None:
+            kept = connection.execute(first_kept).scalar()
+            old = _row.c.idx < (kept if kept is not None else 0)
+            done = and_(old, _row.c.state == "delivered", _row.c.reported.is_not(None))
+            gone = (
+                select(_row.c.subscription, _row.c.idx)
+                .where(or_(done, _row.c.subscription.in_(ended)))
+                .limit(FORGOTTEN)
+            )
+            rows = [tuple(row) for row in connection.execute(gone)]
+            for start in range(0, len(rows), 400):  # two bound variables each
+                chunk = rows[start : start + 400]
+                for table in (_attempt, _row):
+                    pair = tuple_(table.c.subscription, table.c.idx)
+                    connection.execute(delete(table).where(pair.in_(chunk)))
+
+        await self._database.write(work)
+
+
+def _match(offered: Offered, sent: Message) -> Match:
+    return Match(
+        *(offered.index, sent.id, sent.sender, sent.kind, sent.marking, offered.accepted),
+        sent.thread or sent.id,
+    )
+
+
+def _ordered(connection: Connection) -> frozenset[str]:
+    query = select(_subscription.c.id).where(
+        _subscription.c.ordered.is_(True), _subscription.c.ended.is_(None)
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+Unmatched: TypeAlias = tuple[int, int, Sequence[Subscription], Sequence[Offered]]
+"""How far was matched, how far these messages go, who wants something, and the messages."""
+
+
+def _unmatched(connection: Connection) -> Unmatched | None:
+    end: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
+    size: int = connection.execute(select(_head.c.size)).scalar_one()
+    there = subscriptions.find(connection, _subscription.c.ended.is_(None))
+    wanting = [each for each in there if each.sent_to]
+    if size >= end or not wanting:
+        # Nobody wants anything: the head stays behind, and no commit is paid for it.
+        return None
+    start = max(size, min(each.start for each in wanting))
+    offered = _offered(connection, _message.c.idx >= start, _message.c.idx < end)
+    upto = offered[-1].index + 1 if len(offered) == BATCH else end
+    return size, upto, wanting, offered
+
+
+def _offered(
+    connection: Connection, *conditions: ColumnElement[bool], newest: bool = False
+) -> list[Offered]:
+    """The next messages that still have their content."""
+    query = (
+        select(_message.c.idx, _message.c.id, _message.c.accepted, _message.c.envelope)
+        .where(*conditions)
+        .order_by(_message.c.idx.desc() if newest else _message.c.idx)
+        .limit(BATCH)
+    )
+    rows = connection.execute(query).all()
+    copies = select(_copy.c.message_id, _copy.c.recipient).where(
+        _copy.c.message_id.in_([row.id for row in rows])
+    )
+    recipients: dict[str, set[str]] = {}
+    for row in connection.execute(copies) if rows else ():
+        recipients.setdefault(row.message_id, set()).add(row.recipient)
+    return [
+        Offered(row.idx, row.id, row.accepted, row.envelope, frozenset(recipients.get(row.id, ())))
+        for row in rows
+    ]
+
+
+def _owed(
+    offered: Sequence[Offered], wanting: Sequence[Subscription], directory: Directory, now: str
+) -> Iterator[dict[str, object]]:
+    """The rows of what these messages owe to whom."""
+    for each in offered:
+        if not each.envelope:
+            continue  # erased meanwhile
+        sent = _parsed(each)
+        for subscription in wanting:
+            if each.index >= subscription.start and wants(subscription, sent, each, directory):
+                yield {
+                    "subscription": subscription.id,
+                    "idx": each.index,
+                    "thread": sent.thread or sent.id,
+                    "next": now,
+                }
+
+
+def _parsed(offered: Offered) -> Message:
+    return message.parse(signature.parse(offered.envelope, signature.MESSAGE_TYPE).payload)
+
+
+def wants(
+    subscription: Subscription, sent: Message, offered: Offered, directory: Directory
+) -> bool:
+    """Whether a subscription's owner may have a message, by webhook, and wishes for it.
+
+    It may have what routing gave it, and what everybody may read; never its own.
+    """
+    owner = directory.participants.get(subscription.owner)
+    if owner is None or owner.state is not State.ACTIVE or sent.sender == owner.code:
+        return False
+    if owner.code not in offered.recipients and sent.marking != CLEAR:
+        return False
+    return (
+        egress(sent.marking, owner.role) is None and subscription.filter.passes_over(sent) is None
+    )
+
+
+def _settled(result: Result) -> dict[str, object]:
+    claimed, due = result.claimed, result.due
+    return {
+        "whose": claimed.subscription,
+        "at": claimed.index,
+        "before": claimed.attempt - 1,
+        "state": due.state.value,
+        "attempts": claimed.attempt if result.heard is not None else claimed.attempt - 1,
+        "next": due.next and format_time(due.next),
+    }
+
+
+def _tried(result: Result) -> dict[str, object]:
+    return {
+        "subscription": result.claimed.subscription,
+        "idx": result.claimed.index,
+        "attempt": result.claimed.attempt,
+        "time": format_time(result.time),
+        "status": result.answer.status,
+        "error": result.answer.error,
+        "excerpt": result.answer.excerpt[:EXCERPT],
+    }
+
+
+def _stand(known: Mapping[str, Subscription], results: Sequence[Result]) -> Settled:
+    """How endpoints stand after these results, in the order of their time."""
+    after = dict(known)
+    told: dict[str, Told] = {}
+    for each in sorted(results, key=lambda result: result.time):
+        subscription = after.get(each.claimed.subscription)
+        if subscription is None or each.heard is None or subscription.id in told:
+            continue  # what follows on a notice is written when that is recorded
+        endpoint, notice = schedule.after_answer(subscription.endpoint, each.heard, each.time)
+        moved = replace(subscription, endpoint=endpoint)
+        if notice is not None:
+            told[subscription.id] = Told(subscription, moved, notice)
+        else:
+            after[subscription.id] = moved
+    changed = [each for name, each in after.items() if each != known[name]]
+    return Settled(changed, list(told.values()))
