@@ -10,8 +10,9 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -21,16 +22,18 @@ from aiohttp import web
 from hub import authority, backup, certificates, sdnotify
 from hub import settings as configuration
 from hub.backup import Backup, BackupError, Manifest, Progress
-from hub.delivery import broker, wakeup
+from hub.delivery import broker, keyring, wakeup, webhooks
+from hub.delivery.guard import Guard
 from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
+from hub.delivery.webhooks import Told, Webhooks
 from hub.doors import http
 from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service
 from hub.doors.shelf import Shelf
 from hub.doors.strangers import Strangers
-from hub.intake import membership
+from hub.intake import membership, subscription
 from hub.intake.access import ExpireDeliveries
 from hub.intake.batch import Committed, Outcome, State
 from hub.intake.erasure import Erase
@@ -54,6 +57,7 @@ from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries as StoreQueries
+from hub.store.webhooks import StoredWebhooks
 from hub.store.witnesses import StoredWitnesses
 from schemas import checkpoint, merkle, policy
 from schemas import entry as entries
@@ -68,6 +72,12 @@ IDLE_SECONDS = 75.0
 than a proxy before us keeps a connection that it does not use (nginx: 60 s)."""
 ERASE_BATCH = 100
 """Messages that one round of the upkeep erases, so that nobody's message waits for long."""
+
+REPORT_EVERY = timedelta(seconds=59)
+"""The log has one entry a subscription in this time about what was delivered, not one each."""
+
+KEEP_DELIVERED = timedelta(days=30)
+"""How long it can be seen how a webhook was delivered; the log's entry stays."""
 
 _RESTORED = "It had been erased before a backup was restored."
 
@@ -107,20 +117,36 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         tasks = [asyncio.create_task(service.recorder.run())]
         try:
             await _record_start(service)
-            tasks.append(asyncio.create_task(_upkeep(service, database, erasures)))
-            tasks.append(asyncio.create_task(service.patrol.run()))
-            tasks.append(_fill_index(service, database, listeners))
-            tasks += _join_broker(service, listeners)
-            if database.shared:
-                tasks.append(asyncio.create_task(_follow_others(service)))
+            tasks += _tasks(service, database, erasures, listeners)
             yield service
         finally:
             with contextlib.suppress(Refused):
                 await service.change(_hub_event(service, entries.HUB_STOPPED))
             await broker.stop(tasks)
+            if service.webhooks is not None:
+                await service.webhooks.close()
     finally:
         offload.close()
         await database.close()
+
+
+def _tasks(
+    service: Service,
+    database: Database,
+    erasures: Erasures,
+    listeners: list[Callable[[Committed], None]],
+) -> list[asyncio.Task[None]]:
+    """All that goes on by itself, behind the doors."""
+    tasks = [
+        asyncio.create_task(_upkeep(service, database, erasures)),
+        asyncio.create_task(service.patrol.run()),
+        _fill_index(service, database, listeners),
+        *_join_broker(service, listeners),
+        *_send_webhooks(service, listeners),
+    ]
+    if database.shared:
+        tasks.append(asyncio.create_task(_follow_others(service)))
+    return tasks
 
 
 async def _assemble(
@@ -203,6 +229,23 @@ async def _assemble(
         authority=certificates.load_authority(settings),
         publisher=publisher if broker_url else None,
         quarantine=Quarantine(broker_url) if broker_url else None,
+        webhooks=_webhooks(settings, key, database, recorder),
+    )
+
+
+def _webhooks(
+    settings: Settings, key: LogKey, database: Database, recorder: Recorder
+) -> Webhooks | None:
+    if not settings.webhooks.enabled:
+        return None
+    return Webhooks(
+        StoredWebhooks(database),
+        Guard(settings.webhooks.allowed),
+        keyring.of_log_key(settings.origin, key.private),
+        lambda: recorder.state.directory,
+        _clock,
+        secrets.token_bytes,
+        settings.webhooks.slots,
     )
 
 
@@ -235,6 +278,43 @@ def _join_broker(
         asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))
         for name, use in (("hub.publisher", publisher.use), ("hub.door", door.use))
     ]
+
+
+def _send_webhooks(
+    service: Service, listeners: list[Callable[[Committed], None]]
+) -> list[asyncio.Task[None]]:
+    """Find out what is owed behind the commits, and send it."""
+    sending = service.webhooks
+    if sending is None:
+        return []
+    committed = asyncio.Event()
+    listeners.append(lambda _: committed.set())
+
+    async def tell(told: Told) -> None:
+        with contextlib.suppress(Refused):  # it was ended meanwhile, or is told at the next attempt
+            await service.change(subscription.stand(told.before, told.after, told.notice))
+
+    follower = webhooks.follow(
+        sending,
+        lambda: service.recorder.state.directory,
+        service.clock,
+        committed,
+        service.settings.restored.exists,
+    )
+    return [asyncio.create_task(sending.run(tell)), asyncio.create_task(follower)]
+
+
+async def _report_webhooks(service: Service, now: datetime) -> None:
+    """Record what became of deliveries, one entry a subscription and minute, and drop old ones."""
+    if service.webhooks is None:
+        return
+    store = service.webhooks.store
+    before = format_time(now - REPORT_EVERY)
+    outcomes = await store.outcomes(format_time(now), before)
+    for name, of_one in groupby(outcomes, lambda each: each.subscription):
+        told = (subscription.Reported(o.message, o.index, o.state, o.attempts) for o in of_one)
+        await service.change(subscription.Report(name, tuple(told)))
+    await store.forget(format_time(now - KEEP_DELIVERED))
 
 
 async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> State:
@@ -303,6 +383,7 @@ async def _changes(service: Service, now: datetime) -> None:
     for code, count in service.meter.overdue(now).items():
         await service.change(CountedRefusals(code, count))
     await _erase(service, now)
+    await _report_webhooks(service, now)
 
 
 async def _erase(service: Service, now: datetime) -> None:

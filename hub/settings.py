@@ -11,6 +11,7 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta
 
+from hub.delivery.addresses import PORTS, Allowed
 from hub.ledger import retention
 from schemas.note import Vkey, ed25519_vkey
 from schemas.policy import Policy, PolicyError
@@ -89,6 +91,34 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refusals_per_minute: Count = 30
 
 
+class Webhooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Webhooks: where they may go beyond the public Internet, and how many there may be.
+
+    ``hosts`` are names or addresses of an intranet, by http too; ``networks`` (CIDR) are where
+    they may lead. ``slots`` posts go on at a time; ``subscriptions`` bounds each owner's.
+    """
+
+    enabled: bool = True
+    hosts: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    ports: tuple[Annotated[int, Meta(ge=1, le=65_535)], ...] = tuple(sorted(PORTS))
+    subscriptions: Count = 20
+    slots: Count = 128
+
+    @property
+    def allowed(self) -> Allowed:
+        """Where they may go.
+
+        Raises:
+            ValueError: what stands among the networks is none.
+        """
+        return Allowed(
+            tuple(ip_network(network) for network in self.networks),
+            frozenset(host.lower() for host in self.hosts),
+            frozenset(self.ports),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. ``name`` is the host name; ``<name>/log`` is the log's origin for ever.
 
@@ -103,6 +133,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     authority: AuthorityFiles = AuthorityFiles()
     quota: Quota = Quota()
     retention: dict[str, Count] = {}
+    webhooks: Webhooks = Webhooks()
     folder: str = ""
 
     @property
@@ -153,6 +184,7 @@ _SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "broker": Broker,
     "authority": AuthorityFiles,
     "quota": Quota,
+    "webhooks": Webhooks,
 }
 
 
@@ -173,6 +205,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     try:
         made = msgspec.convert(values, Settings, strict=False)
         retention.check(made.retention)
+        _ = made.webhooks.allowed
     except ValueError as error:  # msgspec's are ValueErrors, too
         raise StartError(f"The settings in {path} are not right: {error}.") from None
     return made
@@ -304,6 +337,10 @@ key = "log.pem"
 [quota]
 messages_per_hour = 2000
 refusals_per_minute = 30
+
+# [webhooks]                  # an intranet's own: see docs/webhooks.md
+# hosts = ["hooks.intranet"]
+# networks = ["10.1.2.0/24"]
 
 # [retention]                 # days until a message is erased; without a rule it is kept
 # "TLP:AMBER" = 1825

@@ -33,11 +33,14 @@ LOOPBACK = Principal("loopback", frozenset({Role.METRICS}))
 
 _ANYONE = frozenset(Role)
 _SENDERS = frozenset({Role.MEMBER, Role.PARTNER})
-_PARTICIPANTS = frozenset({Role.MEMBER, Role.PARTNER, Role.OBSERVER})
+PARTICIPANTS = frozenset({Role.MEMBER, Role.PARTNER, Role.OBSERVER})
+"""Those in the directory that are active."""
+
 _OPERATORS = frozenset({Role.OPERATOR})
 _AUDIT = frozenset({Role.OPERATOR, Role.AUDITOR})
-_LOG = _PARTICIPANTS | {Role.SUSPENDED, Role.OPERATOR, Role.AUDITOR, Role.LOG}
-_DIRECTORY = _PARTICIPANTS | _AUDIT
+_LOG = PARTICIPANTS | {Role.SUSPENDED, Role.OPERATOR, Role.AUDITOR, Role.LOG}
+_SUBSCRIBERS = PARTICIPANTS | _OPERATORS
+_DIRECTORY = PARTICIPANTS | _AUDIT
 _METRICS = frozenset({Role.OPERATOR, Role.METRICS})
 
 TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
@@ -55,21 +58,21 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/feed/theme/{theme}"): _ANYONE,
         ("GET", "/feed/{id}/evidence"): _ANYONE,
         ("POST", "/v1/messages"): _SENDERS,
-        ("GET", "/v1/messages/{id}"): _PARTICIPANTS,
+        ("GET", "/v1/messages/{id}"): PARTICIPANTS,
         ("POST", "/v1/messages/{id}/erase"): _OPERATORS,
         ("GET", "/v1/retention"): _AUDIT,
-        ("GET", "/v1/inbox"): _PARTICIPANTS,
-        ("POST", "/v1/receipts"): _PARTICIPANTS,
+        ("GET", "/v1/inbox"): PARTICIPANTS,
+        ("POST", "/v1/receipts"): PARTICIPANTS,
         ("GET", "/v1/receipts"): _SENDERS,
-        ("GET", "/v1/witness/request"): _PARTICIPANTS,
-        ("POST", "/v1/witness/response"): _PARTICIPANTS,
-        ("GET", "/v1/witness/tail"): _PARTICIPANTS,
-        ("POST", "/v1/witness/tail"): _PARTICIPANTS,
-        ("POST", "/v1/witness/parts"): _PARTICIPANTS,
-        ("POST", "/v1/keys"): _PARTICIPANTS,
+        ("GET", "/v1/witness/request"): PARTICIPANTS,
+        ("POST", "/v1/witness/response"): PARTICIPANTS,
+        ("GET", "/v1/witness/tail"): PARTICIPANTS,
+        ("POST", "/v1/witness/tail"): PARTICIPANTS,
+        ("POST", "/v1/witness/parts"): PARTICIPANTS,
+        ("POST", "/v1/keys"): PARTICIPANTS,
         ("GET", "/v1/keys"): _DIRECTORY,
-        ("GET", "/v1/certificate"): _PARTICIPANTS,
-        ("POST", "/v1/certificate"): _PARTICIPANTS,
+        ("GET", "/v1/certificate"): PARTICIPANTS,
+        ("POST", "/v1/certificate"): PARTICIPANTS,
         ("GET", "/v1/certificates"): _AUDIT,
         ("POST", "/v1/certificates/{code}"): _OPERATORS,
         ("GET", "/v1/members"): _DIRECTORY,
@@ -97,6 +100,18 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("GET", "/v1/quarantine/{digest}"): _OPERATORS,
         ("POST", "/v1/quarantine/{digest}/release"): _OPERATORS,
         ("POST", "/v1/quarantine/{digest}/discard"): _OPERATORS,
+        ("GET", "/v1/subscriptions"): PARTICIPANTS | _AUDIT,
+        ("POST", "/v1/subscriptions"): _SUBSCRIBERS,
+        ("POST", "/v1/subscriptions/dry-run"): _SUBSCRIBERS,
+        ("GET", "/v1/subscriptions/{id}"): PARTICIPANTS | _AUDIT,
+        ("POST", "/v1/subscriptions/{id}"): PARTICIPANTS,
+        ("POST", "/v1/subscriptions/{id}/end"): _SUBSCRIBERS,
+        ("POST", "/v1/subscriptions/{id}/secret"): PARTICIPANTS,
+        ("POST", "/v1/subscriptions/{id}/test"): _SUBSCRIBERS,
+        ("GET", "/v1/subscriptions/{id}/attempts"): PARTICIPANTS | _AUDIT,
+        ("GET", "/v1/subscriptions/{id}/dead"): PARTICIPANTS | _AUDIT,
+        ("POST", "/v1/subscriptions/{id}/redrive"): _SUBSCRIBERS,
+        ("POST", "/v1/subscriptions/{id}/replay"): _SUBSCRIBERS,
         ("GET", "/v1/status"): _AUDIT,
     }
 )

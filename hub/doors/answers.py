@@ -8,14 +8,18 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from hub.delivery.schedule import EndpointState
+from hub.delivery.subscription import Filter
+from hub.delivery.webhooks import Attempt, Dead, Match
 from hub.doors.operators import Scope
 from hub.ledger.queries import AccessToken, DeliveryRow, Due
 from schemas.acceptance import Acceptance, Delivery, Tombstone
 from schemas.directory import Code, Role, State
-from schemas.encoding import HASH_PATTERN, TIME_PATTERN
+from schemas.encoding import HASH_PATTERN, TIME_PATTERN, UUID7_PATTERN
 from schemas.entry import Entry
 
 Hash = Annotated[str, Meta(pattern=HASH_PATTERN)]
+Id = Annotated[str, Meta(pattern=UUID7_PATTERN)]
 Time = Annotated[str, Meta(pattern=TIME_PATTERN)]
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9]{30}$(?!\n)")]
 Index = Annotated[int, Meta(ge=0)]
@@ -320,3 +324,82 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witnesses: list[Witness]
     free_disk_bytes: int
     certificate_days: dict[str, int]
+
+
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A webhook subscription. ``state``: only what is active, failing or warned is sent to.
+
+    ``key`` checks signatures v1a; ``failing_since`` and ``warned`` tell since when the endpoint
+    fails, and when its owner was warned that it will be disabled.
+    """
+
+    id: Id
+    owner: Code
+    url: str
+    filter: Filter
+    ordered: bool
+    state: EndpointState
+    failing_since: Time | None
+    warned: Time | None
+    created: Time
+    key: Annotated[str, Meta(pattern=r"^whpk_[A-Za-z0-9+/]{43}=$(?!\n)")]
+
+
+class WishWithSecret(Wish, frozen=True):
+    """A webhook subscription with its secret for signatures v1, shown this once."""
+
+    secret: Annotated[str, Meta(pattern=r"^whsec_[A-Za-z0-9+/]{43}=$(?!\n)")]
+
+
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Webhook subscriptions, the oldest first."""
+
+    subscriptions: list[Wish]
+
+
+class Tried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of the last days a filter lets in: at most 100 messages, ``matched`` in all.
+
+    ``whole`` is false where there were more messages than are looked at.
+    """
+
+    since: Time
+    looked_at: Index
+    whole: bool
+    matched: Index
+    messages: list[Match]
+
+
+class Tested(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an endpoint made of a challenge; ``excerpt`` is for the owner alone."""
+
+    proven: bool
+    state: EndpointState
+    status: int | None
+    error: str | None
+    excerpt: str | None
+
+
+class Attempts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last 100 attempts, the newest first."""
+
+    attempts: list[Attempt]
+
+
+class DeadLetters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Messages that were set aside after their last attempt, the oldest first; at most 100."""
+
+    dead: list[Dead]
+
+
+class Redriven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many messages are tried anew."""
+
+    messages: Index
+
+
+class Replayed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many messages are sent again; ``next`` is the ``after`` to go on with, or null."""
+
+    messages: Index
+    next: Index | None

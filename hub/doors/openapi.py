@@ -26,6 +26,8 @@ from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
 from hub.doors.report.route import HTML, Reported
+from hub.doors.subscriptions import Changing, Redriving, Replaying, Subscribing, Trying
+from hub.doors.subscriptions import Whose as Owned
 from hub.doors.witness import Cosigned, Followed
 from hub.ledger import atom
 from hub.ledger.explain import Why
@@ -95,6 +97,7 @@ _MESSAGE = (
     *("marking-conflict", "no-recipient", "unknown-action", "not-invited", "not-proposer"),
     *("answer-late", "action-state", "bad-cosignature", "quota"),
 )
+_SUBSCRIPTION = ("bad-request", "not-found")
 _RECEIPT = (*_SIGNED, *_WRITTEN, "forbidden-character", "sender-mismatch", "bad-receipt")
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
@@ -255,6 +258,42 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("POST", "/v1/quarantine/{digest}/discard"): Operation(
             {200: answers.Recorded}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Decision
         ),
+        ("GET", "/v1/subscriptions"): Operation(
+            {200: answers.Wishes}, ("bad-request", "not-found"), query=Owned
+        ),
+        ("POST", "/v1/subscriptions"): Operation(
+            {201: answers.WishWithSecret},
+            (*_CHANGED, *_SUBSCRIPTION, "unknown-recipient"),
+            body=Subscribing,
+        ),
+        ("POST", "/v1/subscriptions/dry-run"): Operation(
+            {200: answers.Tried}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Trying
+        ),
+        ("GET", "/v1/subscriptions/{id}"): Operation({200: answers.Wish}, ("not-found",)),
+        ("POST", "/v1/subscriptions/{id}"): Operation(
+            {200: answers.Wish}, (*_CHANGED, *_SUBSCRIPTION), body=Changing
+        ),
+        ("POST", "/v1/subscriptions/{id}/end"): Operation(
+            {200: answers.Wish}, ("not-found", *_WRITTEN)
+        ),
+        ("POST", "/v1/subscriptions/{id}/secret"): Operation(
+            {200: answers.WishWithSecret}, ("not-found", *_WRITTEN)
+        ),
+        ("POST", "/v1/subscriptions/{id}/test"): Operation(
+            {200: answers.Tested}, ("not-found", *_WRITTEN)
+        ),
+        ("GET", "/v1/subscriptions/{id}/attempts"): Operation(
+            {200: answers.Attempts}, ("not-found",)
+        ),
+        ("GET", "/v1/subscriptions/{id}/dead"): Operation(
+            {200: answers.DeadLetters}, ("not-found",)
+        ),
+        ("POST", "/v1/subscriptions/{id}/redrive"): Operation(
+            {200: answers.Redriven}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Redriving
+        ),
+        ("POST", "/v1/subscriptions/{id}/replay"): Operation(
+            {200: answers.Replayed}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Replaying
+        ),
         ("GET", "/v1/status"): Operation({200: answers.Status}),
     }
 )
@@ -265,7 +304,7 @@ _IN_PATH: Final[Mapping[str, Schema]] = MappingProxyType(
         "account": {"description": "Whose access tokens."},
         "code": {"pattern": CODE_PATTERN, "description": "Code of a participant or group."},
         "digest": HASH | {"description": "SHA-256 of the message's body."},
-        "id": {"pattern": UUID7_PATTERN, "description": "Id of a message."},
+        "id": {"pattern": UUID7_PATTERN, "description": "Id of a message or a subscription."},
         "kid": HASH | {"description": "Thumbprint of a signing key."},
         "name": {"pattern": r"^[a-z0-9_.]+\.json$", "description": "Name of the file."},
         "theme": {"enum": list(THEMES), "description": "A theme of messages."},

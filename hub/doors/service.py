@@ -12,6 +12,7 @@ from hub.authority import Authority
 from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
+from hub.delivery.webhooks import Webhooks
 from hub.doors.access import Principal
 from hub.doors.shelf import Shelf
 from hub.doors.strangers import Strangers
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The parts of the hub that a door needs; the last three only where there are such."""
+    """The parts of the hub that a door needs; the last four only where there are such."""
 
     settings: Settings
     vkey: Vkey
@@ -58,6 +59,7 @@ class Service(msgspec.Struct, frozen=True):
     authority: Authority | None = None
     publisher: Publisher | None = None
     quarantine: Quarantine | None = None
+    webhooks: Webhooks | None = None
 
     @property
     def audiences(self) -> frozenset[str]:

@@ -77,12 +77,24 @@ POST /v1/quarantine/{digest}/release         -       -      -      -       -    
 POST /v1/quarantine/{digest}/discard         -       -      -      -       -         -        -       y      -     -
 GET  /v1/status                              -       -      -      -       -         -        y       y      -     -
 POST /v1/messages/{id}/erase                 -       -      -      -       -         -        -       y      -     -
+GET  /v1/subscriptions                       -       y      y      y       y         -        y       y      -     -
+POST /v1/subscriptions                       -       y      y      y       y         -        -       y      -     -
+POST /v1/subscriptions/dry-run               -       y      y      y       y         -        -       y      -     -
+GET  /v1/subscriptions/{id}                  -       0      0      0       0         -        0       0      -     -
+POST /v1/subscriptions/{id}                  -       0      0      0       0         -        -       -      -     -
+POST /v1/subscriptions/{id}/end              -       0      0      0       0         -        -       0      -     -
+POST /v1/subscriptions/{id}/secret           -       0      0      0       0         -        -       -      -     -
+POST /v1/subscriptions/{id}/test             -       0      0      0       0         -        -       0      -     -
+GET  /v1/subscriptions/{id}/attempts         -       0      0      0       0         -        0       0      -     -
+GET  /v1/subscriptions/{id}/dead             -       0      0      0       0         -        0       0      -     -
+POST /v1/subscriptions/{id}/redrive          -       0      0      0       0         -        -       0      -     -
+POST /v1/subscriptions/{id}/replay           -       0      0      0       0         -        -       0      -     -
 """  # noqa: E501 - a table is read across
 """y: let in; -: not let in; 0: let in, and told that there is no such message.
 
 ``member`` sent the message that ``{id}`` stands for. It is TLP:AMBER, so that the feed does not
 have it, and went to kg alone, so that ``other``, a member too, ``partner`` and ``observer`` have no
-part in it.
+part in it. No subscription has this id.
 """
 
 CALLERS, *LINES = [line.split() for line in MATRIX.strip().splitlines()]
@@ -114,6 +126,8 @@ BODIES = {
     ("POST", "/v1/groups/{code}"): b'{"members":["kz"]}',
     ("POST", "/v1/audit/messages/{id}/body"): b'{"reason":"Case 7/26."}',
     ("POST", "/v1/messages/{id}/erase"): b'{"reason":"Case 7/26."}',
+    ("POST", "/v1/subscriptions"): b'{"url":"https://10.0.0.1/"}',
+    ("POST", "/v1/subscriptions/{id}/replay"): b'{"since":"2026-07-01T00:00:00.000Z"}',
     ("POST", "/v1/tokens"): b'{"account":"another","scopes":["log"]}',
 }
 """The body of a plausible request, by route, where it is not an empty object."""

@@ -38,6 +38,21 @@ RECEIVING = {
     "GET /v1/members",
     "GET /v1/audit/messages/{id}/evidence",
 }
+SUBSCRIBING = {
+    "POST /v1/subscriptions",
+    "POST /v1/subscriptions/dry-run",
+    "POST /v1/subscriptions/{id}/end",
+    "POST /v1/subscriptions/{id}/test",
+    "POST /v1/subscriptions/{id}/redrive",
+    "POST /v1/subscriptions/{id}/replay",
+}
+OWNING = {"POST /v1/subscriptions/{id}", "POST /v1/subscriptions/{id}/secret"}
+SUBSCRIBED = {
+    "GET /v1/subscriptions",
+    "GET /v1/subscriptions/{id}",
+    "GET /v1/subscriptions/{id}/attempts",
+    "GET /v1/subscriptions/{id}/dead",
+}
 SENDING = {"POST /v1/messages", "GET /v1/receipts"}
 AUDITING = {
     "GET /v1/keys",
@@ -75,14 +90,16 @@ OPERATING = {
     "POST /v1/quarantine/{digest}/discard",
 }
 
+OWN_SUBSCRIPTIONS = SUBSCRIBING | OWNING | SUBSCRIBED
+
 ALLOWED = {
     Role.ANONYMOUS: OPEN,
-    Role.MEMBER: OPEN | LOG | RECEIVING | SENDING,
-    Role.PARTNER: OPEN | LOG | RECEIVING | SENDING,
-    Role.OBSERVER: OPEN | LOG | RECEIVING,
+    Role.MEMBER: OPEN | LOG | RECEIVING | SENDING | OWN_SUBSCRIPTIONS,
+    Role.PARTNER: OPEN | LOG | RECEIVING | SENDING | OWN_SUBSCRIPTIONS,
+    Role.OBSERVER: OPEN | LOG | RECEIVING | OWN_SUBSCRIPTIONS,
     Role.SUSPENDED: OPEN | LOG,
-    Role.OPERATOR: OPEN | LOG | MEASURES | AUDITING | OPERATING,
-    Role.AUDITOR: OPEN | LOG | AUDITING,
+    Role.OPERATOR: OPEN | LOG | MEASURES | AUDITING | OPERATING | SUBSCRIBING | SUBSCRIBED,
+    Role.AUDITOR: OPEN | LOG | AUDITING | SUBSCRIBED,
     Role.LOG: OPEN | LOG,
     Role.METRICS: OPEN | MEASURES,
 }
