@@ -13,11 +13,13 @@ from hub.cli.doctor import doctor
 from hub.cli.evidence import evidence, verify
 from hub.cli.export import export
 from hub.cli.key import key
+from hub.cli.listen import listen
 from hub.cli.member import member
 from hub.cli.message import message
 from hub.cli.rabbitmq import rabbitmq
 from hub.cli.report import report
 from hub.cli.serve import init, serve
+from hub.cli.subscription import subscription
 from hub.cli.token import token
 
 
@@ -61,9 +63,9 @@ class Later(click.Command):
 def main(**_: object) -> None:
     """Run a message hub for human rights institutions, and ask the one that runs.
 
-    All commands but init, serve, backup, restore, verify and demo speak to the running hub: on this
-    machine over the socket that the settings name, elsewhere over --hub URL with --token-file FILE.
-    These options may stand before or after the command's name.
+    All commands but init, serve, backup, restore, verify, demo and subscription listen speak to the
+    running hub: on this machine over the socket that the settings name, elsewhere over --hub URL
+    with --token-file FILE. These options may stand before or after the command's name.
 
     Exit codes: 0 done, 1 the thing asked about is not so, 2 usage, 3 the hub cannot be reached, 4
     the hub refused. The environment: NHRI_CONFIG names the settings, NO_COLOR takes the colours
@@ -75,7 +77,8 @@ for command in (body, export, report):
     audit.add_command(command)
 for command in (
     *(init, serve, member, key, token, message, audit, evidence, verify, ca, rabbitmq),
-    *(backup, restore, doctor),
+    *(subscription, backup, restore, doctor),
 ):
     main.add_command(command)
+subscription.add_command(listen)
 main.add_command(Later("demo", "hub.cli.demo", "Show the whole exchange on this machine."))
