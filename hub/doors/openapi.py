@@ -269,29 +269,31 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("POST", "/v1/subscriptions/dry-run"): Operation(
             {200: answers.Tried}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Trying
         ),
-        ("GET", "/v1/subscriptions/{id}"): Operation({200: answers.Wish}, ("not-found",)),
-        ("POST", "/v1/subscriptions/{id}"): Operation(
+        ("GET", "/v1/subscriptions/{id:[0-9a-f-]+}"): Operation(
+            {200: answers.Wish}, ("not-found",)
+        ),
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}"): Operation(
             {200: answers.Wish}, (*_CHANGED, *_SUBSCRIPTION), body=Changing
         ),
-        ("POST", "/v1/subscriptions/{id}/end"): Operation(
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}/end"): Operation(
             {200: answers.Wish}, ("not-found", *_WRITTEN)
         ),
-        ("POST", "/v1/subscriptions/{id}/secret"): Operation(
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}/secret"): Operation(
             {200: answers.WishWithSecret}, ("not-found", *_WRITTEN)
         ),
-        ("POST", "/v1/subscriptions/{id}/test"): Operation(
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}/test"): Operation(
             {200: answers.Tested}, ("not-found", *_WRITTEN)
         ),
-        ("GET", "/v1/subscriptions/{id}/attempts"): Operation(
+        ("GET", "/v1/subscriptions/{id:[0-9a-f-]+}/attempts"): Operation(
             {200: answers.Attempts}, ("not-found",)
         ),
-        ("GET", "/v1/subscriptions/{id}/dead"): Operation(
+        ("GET", "/v1/subscriptions/{id:[0-9a-f-]+}/dead"): Operation(
             {200: answers.DeadLetters}, ("not-found",)
         ),
-        ("POST", "/v1/subscriptions/{id}/redrive"): Operation(
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}/redrive"): Operation(
             {200: answers.Redriven}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Redriving
         ),
-        ("POST", "/v1/subscriptions/{id}/replay"): Operation(
+        ("POST", "/v1/subscriptions/{id:[0-9a-f-]+}/replay"): Operation(
             {200: answers.Replayed}, (*_JSON_BODY, *_WRITTEN, "not-found"), body=Replaying
         ),
         ("GET", "/v1/status"): Operation({200: answers.Status}),

@@ -87,6 +87,7 @@ async def test_every_route_gives_the_answer_that_is_described(hub, clock):
     await cosign(hub.participant("kz"))
     await look_everything_up(operator, sent)
     await read_the_feed(hub)
+    await subscribe(hub.participant("kz"), format_time(clock()))
     await certify(operator, new)
     await new.post("/v1/keys", builders.rotate("uz-nhrc", "uz-nhrc second"))
     await erase(operator, sent)
@@ -147,6 +148,24 @@ async def read_the_feed(hub) -> None:
         await hub.connection.request("GET", f"/feed{path}")
     for path in ("/member/nobody", "/theme/weather", f"/{builders.message_id()}/evidence"):
         await hub.connection.request("GET", f"/feed{path}", lang="ru")
+
+
+async def subscribe(participant: client.Participant, now: str) -> None:
+    path = "/v1/subscriptions"
+    assert (await participant.post(f"{path}/dry-run", b"{}"))["matched"] == 0
+    assert (await participant.post(path, b'{"url":"https://10.0.0.1/"}')).code == "bad-request"
+    # A name that is reserved and leads nowhere.
+    made = await participant.post(path, b'{"url":"https://hooks.example.org/"}')
+    own = f"{path}/{made['id']}"
+    assert len((await participant.get(path))["subscriptions"]) == 1
+    assert (await participant.post(own, b'{"ordered":true}'))["ordered"] is True
+    assert (await participant.post(f"{own}/test", b""))["proven"] is False
+    await participant.post(f"{own}/replay", b'{"since":"%s"}' % now.encode())
+    for what in ("redrive", "secret"):
+        await participant.post(f"{own}/{what}", b"")
+    for what in ("", "/attempts", "/dead"):
+        await participant.get(own + what)
+    await participant.post(f"{own}/end", b"")
 
 
 async def certify(operator: client.Account, participant: client.Participant) -> None:
