@@ -1,0 +1,151 @@
+"""What every store keeps of webhooks: one suite for each database that the hub can use."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from hub.delivery.guard import Answer
+from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
+from hub.delivery.subscription import Filter
+from hub.delivery.webhooks import Claimed, Result
+from hub.intake import subscription as jobs
+from hub.intake.subscription import Create, Report, Reported, Terms
+from hub.ledger.sequence import Draft
+from hub.store.webhooks import StoredWebhooks
+from schemas.encoding import format_time
+from tests.builders import NOW, message, message_id
+from tests.contracts import test_store
+from tests.contracts.test_store import running
+
+address, database, store = test_store.address, test_store.database, test_store.store
+
+LATER = format_time(NOW + timedelta(minutes=1))
+TIME = format_time(NOW)
+
+
+@pytest.fixture
+def webhooks(database):
+    return StoredWebhooks(database)
+
+
+async def subscribe(store, number=100, **terms):
+    """A subscription of undp whose endpoint is proven."""
+    agreed = Terms("undp", "https://hooks.example.org/", Filter(), False)
+    job = Create(message_id(number), replace(agreed, **terms), "undp", 5, None)
+    [created] = await store.record(job)
+    [proven] = await store.record(jobs.prove(created.outcome.value["subscription"]))
+    return proven.outcome.value["subscription"]
+
+
+async def owed(store, webhooks, *numbers, **terms):
+    """A subscription, and these messages owed to it."""
+    made = await subscribe(store, **terms)
+    values = [message(id=message_id(n), audience=["undp"], marking="TLP:GREEN") for n in numbers]
+    await store.send(*values)
+    more, whose = await webhooks.match(store.recorder.state.directory, TIME)
+    assert (more, whose) == (False, {made.id})
+    return made
+
+
+async def claim(webhooks, made, most=10, now=TIME):
+    return await webhooks.claim({made.id: most}, now, LATER)
+
+
+def failed(claimed, state=DeliveryState.WAITING, at=NOW):
+    following = at + timedelta(seconds=5) if state is DeliveryState.WAITING else None
+    return Result(claimed, Due(state, following), at, Heard.FAILED, Answer(500, excerpt=b"no"))
+
+
+async def test_a_subscription_is_read_back_as_it_was_made(store, webhooks):
+    made = await subscribe(store, ordered=True, filter=Filter(senders=("kz",)))
+    assert await webhooks.subscriptions() == [made]
+    assert await webhooks.subscription(made.id) == made
+    assert made.endpoint.state is EndpointState.ACTIVE
+
+
+async def test_a_message_is_owed_once_and_claimed_by_one(store, webhooks):
+    made = await owed(store, webhooks, 1, 2)
+    assert await webhooks.match(store.recorder.state.directory, TIME) == (False, frozenset())
+    first = await claim(webhooks, made, 1)
+    second = await claim(webhooks, made)
+    assert [each.attempt for each in (*first, *second)] == [1, 1]
+    assert first[0].index < second[0].index
+    assert await claim(webhooks, made) == []
+    # Whoever claimed them has died: the lease is over.
+    assert len(await claim(webhooks, made, now=LATER)) == 2
+
+
+async def test_an_attempt_is_settled_once(store, webhooks):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    await webhooks.settle([failed(claimed)])
+    await webhooks.settle([failed(claimed, DeliveryState.DEAD)])
+    assert await webhooks.dead(made.id, 10) == []
+    [again] = await claim(webhooks, made, now=LATER)
+    assert again == Claimed(made.id, claimed.index, 2)
+    [attempt] = await webhooks.attempts(made.id, 10)
+    assert (attempt.status, attempt.excerpt) == (500, "no")
+    [stands] = await webhooks.subscriptions()
+    assert stands.endpoint.failing_since == NOW
+
+
+async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
+    made = await subscribe(store, ordered=True)
+    first = message(id=message_id(1), audience=["undp"], marking="TLP:GREEN")
+    reply = first | {"id": message_id(2), "thread": message_id(1)}
+    await store.send(first, reply)
+    await webhooks.match(store.recorder.state.directory, TIME)
+    [claimed] = await claim(webhooks, made)
+    taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
+    assert await claim(webhooks, made) == []
+    await webhooks.settle([taken])
+    [following] = await claim(webhooks, made)
+    assert following.index > claimed.index
+
+
+async def test_what_was_set_aside_begins_anew_and_is_reported_once(store, webhooks):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    await webhooks.settle([failed(claimed, DeliveryState.DEAD)])
+    [outcome] = await webhooks.outcomes(TIME, TIME)
+    assert (outcome.message, outcome.state, outcome.attempts) == (message_id(1), "dead", 1)
+    assert await webhooks.outcomes(TIME, "2026-01-01T00:00:00.000Z") == ()
+    told = Reported(outcome.message, outcome.index, outcome.state, outcome.attempts)
+    await store.record(Report(made.id, (told,)))
+    assert await webhooks.outcomes(LATER, LATER) == ()
+    assert await webhooks.redrive(made.id, [message_id(1)], TIME) == 1
+    assert len(await claim(webhooks, made)) == 1
+
+
+async def test_a_notice_is_left_to_whoever_records_it(store, webhooks):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    gone = Result(claimed, Due(DeliveryState.DEAD, None), NOW, Heard.GONE, Answer(410))
+    settled = await webhooks.settle([gone])
+    [told] = settled.told
+    assert (told.notice, settled.changed) == (Notice.GONE, [])
+    await store.record(jobs.stand(told.before, told.after, told.notice))
+    [stands] = await webhooks.subscriptions()
+    assert stands.endpoint.state is EndpointState.DISABLED
+    size = store.recorder.state.tree.size
+    await store.record(jobs.stand(told.before, told.after, told.notice))
+    assert store.recorder.state.tree.size == size
+
+
+async def test_what_has_ended_is_forgotten(store, webhooks, database):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    await webhooks.settle([failed(claimed)])
+    draft = Draft(jobs.ENDED, "undp", made.id)
+    ended = jobs.Alter(made.id, draft, lambda found, batch: replace(found, ended=batch.time))
+    await store.record(ended)
+    assert await webhooks.subscription(made.id) is None
+    await webhooks.forget(TIME)
+    assert await webhooks.attempts(made.id, 10) == []
+
+
+async def test_a_store_that_is_opened_again_goes_on_where_it_was(store, webhooks, database):
+    made = await owed(store, webhooks, 1)
+    async with running(database):
+        assert len(await claim(StoredWebhooks(database), made)) == 1
