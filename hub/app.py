@@ -53,6 +53,7 @@ from hub.settings import Settings, StartError
 from hub.store import copies, database, journal
 from hub.store.database import Database, open_database
 from hub.store.erasures import Erasures
+from hub.store.erasures import read as read_erasures
 from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
@@ -158,6 +159,7 @@ async def _assemble(
 ) -> Service:
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
+    listed = frozenset(one.id for one in read_erasures(settings.erasures))
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
@@ -216,7 +218,7 @@ async def _assemble(
         strangers=Strangers(),
         metrics=metrics,
         patrol=Patrol(
-            lambda: Check(queries, offload, key.vkey),
+            lambda: Check(queries, offload, key.vkey, listed),
             lambda damage: _distrust(settings, watched, damage),
             metrics.verified,
             damaged=watched.damage is not None,

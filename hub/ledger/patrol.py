@@ -47,7 +47,7 @@ class Patrol:
             tell: is told what was found, and whether that was a whole pass from the first entry.
             damaged: the log was damaged when the hub ran last.
         """
-        self._begin = begin
+        self.begin = begin
         self._distrust = distrust
         self._tell = tell
         self._damaged = damaged
@@ -62,7 +62,7 @@ class Patrol:
 
         After a mismatch the next one is due at once, to see whether the log was mended.
         """
-        check, due = self._begin(), time.monotonic() + ROUND_SECONDS
+        check, due = self.begin(), time.monotonic() + ROUND_SECONDS
         whole = False
         while not whole or (time.monotonic() < due and check.verdict().ok):
             began = time.monotonic()

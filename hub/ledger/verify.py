@@ -4,14 +4,14 @@ The same check serves an operator who asks for all of it at once and the patrol,
 the log grows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
 
 from hub.intake.offload import Offload
-from hub.ledger.queries import EventFilter, LogRow, Queries
+from hub.ledger.queries import Event, EventFilter, LogRow, Queries
 from schemas import checkpoint, merkle
 from schemas import entry as entries
 from schemas.checkpoint import Checkpoint
@@ -67,29 +67,37 @@ class Verdict(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
-async def verify(queries: Queries, offload: Offload, vkey: Vkey) -> Verdict:
-    """Hash the stored entries again and compare with all that is derived from them.
-
-    That is the tiles, the last checkpoint, the columns that searches use, and the private parts
-    that were not erased. One that is gone is a problem unless an entry says that its message was
-    erased, and one that is there although an entry says so is a problem, too.
-    """
-    check = Check(queries, offload, vkey)
+async def verify(check: "Check") -> Verdict:
+    """What a whole pass finds."""
     while await check.step():
         pass
     return check.verdict()
 
 
 class Check:
-    """One pass over the log, step by step; it holds the edge of the tree and no more."""
+    """One pass over the log, step by step; it holds the edge of the tree and no more.
 
-    def __init__(self, queries: Queries, offload: Offload, vkey: Vkey) -> None:
+    The stored entries are hashed again and compared with all that is derived from them: the tiles,
+    the last checkpoint, the columns that searches use, and the private parts that were not erased.
+    One that is gone is a problem unless an entry says that its message was erased, and one that is
+    there although an entry says so is a problem, too.
+    """
+
+    def __init__(
+        self,
+        queries: Queries,
+        offload: Offload,
+        vkey: Vkey,
+        listed: frozenset[str] = frozenset(),
+    ) -> None:
         """Begin at the first entry.
 
         Args:
             queries: read the store.
             offload: hashes off the event loop.
             vkey: the key that the log is signed with.
+            listed: messages in the list of erasures when the hub started. Those that a backup had
+                brought back are gone again, and the decision is recorded once something is signed.
         """
         self._queries = queries
         self._offload = offload
@@ -97,7 +105,7 @@ class Check:
         self._head = Checkpoint(vkey.name, 0, merkle.EMPTY_ROOT)
         self._size = 0
         self._edge: merkle.Tiles = {}
-        self._parts = _Parts()
+        self._parts = _Parts(listed)
         self._problems: list[Problem] = []
         self._entries_hold = False
         self._over = False
@@ -118,7 +126,8 @@ class Check:
             # database that is away.
             self._end(TILE, f"What belongs to entry {self._size} and later is no bytes: {error}.")
         if self._size == self._head.size and not self._over:
-            self._found(*await self._parts.undecided(self._queries))
+            async for problem in self._parts.settle(self._queries):
+                self._found(problem)
         return self._size < self._head.size and not self._over
 
     def verdict(self) -> Verdict:
@@ -264,11 +273,13 @@ def _compare_rows(
 class _Parts:
     """The private parts against what the entries commit to, and against what they say is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, listed: frozenset[str]) -> None:
+        self._listed = listed
         self.erased = 0
         self.lost = 0
         self._gone: dict[str, int] = {}
         self._foreseen: set[str] = set()
+        self._seen: dict[str, int] = {}
 
     def compare(
         self, index: int, entry: Entry, part: tuple[bytes, bytes] | None
@@ -280,7 +291,7 @@ class _Parts:
             sentence = f"The private part of entry {index} is not the one recorded."
             yield Problem(PRIVATE, index, sentence)
         if entry.type == entries.MESSAGE_ERASED:
-            yield from self._decided(index, entry)
+            self._decided(index, entry)
 
     def _missing(self, index: int, entry: Entry) -> Iterator[Problem]:
         if entry.private is None:
@@ -293,7 +304,7 @@ class _Parts:
         else:
             self.lost += 1
 
-    def _decided(self, index: int, entry: Entry) -> Iterator[Problem]:
+    def _decided(self, index: int, entry: Entry) -> None:
         """An erasure comes after the acceptance whose private part it took, in one commit."""
         message_id = entry.subject or ""
         if message_id in self._foreseen:
@@ -301,17 +312,18 @@ class _Parts:
         elif self._gone.pop(message_id, None) is not None:
             self.erased += 1
         else:
-            sentence = f"Entry {index} erased {message_id}, but its private part is still there."
-            yield Problem(PRIVATE, index, sentence)
+            self._seen[message_id] = index
 
-    async def undecided(self, queries: Queries) -> list[Problem]:
-        """The problems of what is gone without a decision; one may have come since we read."""
-        problems = []
+    async def settle(self, queries: Queries) -> AsyncIterator[Problem]:
+        """The problems of parts that are gone without a decision, or there in spite of one.
+
+        Either may have changed since we read the acceptance, so that we look again. What is settled
+        is forgotten before the next question: if that raises, nothing is told twice or lost.
+        """
         for message_id, index in [*self._gone.items()]:
-            wanted = EventFilter(type=entries.MESSAGE_ERASED, subject=message_id, limit=1)
-            found = await queries.events(wanted)
+            found = await _event(queries, entries.MESSAGE_ERASED, message_id)
             del self._gone[message_id]
-            if found:
+            if found is not None or message_id in self._listed:
                 self.erased += 1
                 self._foreseen.add(message_id)
             else:
@@ -319,5 +331,19 @@ class _Parts:
                     f"The private part of entry {index} is missing, and no entry says that "
                     f"message {message_id} was erased."
                 )
-                problems.append(Problem(PRIVATE, index, sentence))
-        return problems
+                yield Problem(PRIVATE, index, sentence)
+        for message_id, index in [*self._seen.items()]:
+            found = await _event(queries, entries.MESSAGE_ACCEPTED, message_id)
+            del self._seen[message_id]
+            if found is not None and found.private is None:
+                self.erased += 1
+            else:
+                sentence = (
+                    f"Entry {index} erased {message_id}, but its private part is still there."
+                )
+                yield Problem(PRIVATE, index, sentence)
+
+
+async def _event(queries: Queries, kind: str, message_id: str) -> Event | None:
+    found = await queries.events(EventFilter(type=kind, subject=message_id, limit=1))
+    return found[0] if found else None

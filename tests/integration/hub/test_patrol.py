@@ -43,6 +43,15 @@ async def stopped(hub):
     return reason
 
 
+async def verified(hub):
+    """Wait until the patrol has hashed all that there is; gives the measures."""
+    size = await hub.size()
+    shown: dict[tuple[str, ...], float] = {}
+    while shown.get(("nhri_hub_verified_entries",)) != size:
+        shown = await measures(hub.operator)
+    return shown
+
+
 async def test_an_edited_row_stops_all_signing_and_everybody_who_looks_is_told(settings, clock):
     with capture_logs() as events:
         async with client.running(settings) as hub:
@@ -100,9 +109,24 @@ async def test_what_is_new_is_hashed_as_it_comes_and_shows_in_the_measures(
     monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)
     async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
         await hub.participant("kz").send()
-        size = await hub.size()
-        shown: dict[tuple[str, ...], float] = {}
-        while shown.get(("nhri_hub_verified_entries",)) != size:
-            shown = await measures(hub.operator)
+        shown = await verified(hub)
     assert shown["nhri_hub_verified_problems",] == 0
     assert shown["nhri_hub_verified_timestamp_seconds",] > 0
+
+
+async def test_a_message_that_it_has_looked_at_can_be_erased_and_signing_goes_on(
+    settings, clock, monkeypatch
+):
+    monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)
+    with capture_logs() as events:
+        async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
+            kz = hub.participant("kz")
+            made = kz.message()
+            assert (await kz.submit(kz.sign(made))).status == 201
+            await verified(hub)
+            path = f"/v1/messages/{made['id']}/erase"
+            assert (await hub.operator.post(path, reason="Request 12/26")).status == 200
+            await verified(hub)
+            assert (await hub.operator.get("/v1/status"))["signing_stopped"] is None
+            assert (await kz.send()).status == 201
+    assert not [event for event in events if event["event"] == "log.damaged"]
