@@ -147,6 +147,18 @@ async def sideways(page: Page) -> int:
     return int(await page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
+async def cut_labels(page: Page) -> list[str]:
+    """Labels in a picture that stand beyond its edge, and cannot be read whole."""
+    found = await page.evaluate(
+        """() => [...document.querySelectorAll("svg.flow text")].filter((text) => {
+          const own = text.getBoundingClientRect();
+          const all = text.ownerSVGElement.getBoundingClientRect();
+          return own.left < all.left || own.right > all.right;
+        }).map((text) => text.textContent)"""
+    )
+    return [str(label) for label in found]
+
+
 async def picture(page: Page, name: str, *look: str) -> None:
     """Leave a picture for the documents, if any are wanted and this is one of those looks."""
     if os.environ.get("NHRI_SCREENSHOTS") and look in LOOKS and name not in NOT_SHOWN:

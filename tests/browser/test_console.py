@@ -4,7 +4,17 @@ import pytest
 from playwright.async_api import expect
 
 from hub.doors.console.languages import LANGUAGES
-from tests.browser.console import DESKTOP, NARROW, PAGES, PHONE, picture, sideways, violations
+from hub.ledger.queries import Flow
+from tests.browser.console import (
+    DESKTOP,
+    NARROW,
+    PAGES,
+    PHONE,
+    cut_labels,
+    picture,
+    sideways,
+    violations,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,6 +34,19 @@ async def test_every_page_can_be_used_by_everybody(console, size, scheme, langua
                 await fold.click()
             found[name] = await violations(page), await sideways(page)
     assert found == dict.fromkeys(PAGES, ([], 0))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_longest_codes_and_numbers_stand_whole_in_the_picture(console, monkeypatch, size):
+    code = "ombudsman-region"
+
+    async def flows(*_):
+        return [Flow("uz-nhrc", code, 1_234_567), Flow(code, "uz-nhrc", 152)]
+
+    monkeypatch.setattr(console.hub.service.queries, "flows", flows)
+    async with console.visitor("operator", size=SIZES[size]) as page:
+        assert await page.locator("svg.flow text").count() == 4
+        assert await cut_labels(page) == []
 
 
 @pytest.mark.parametrize("language", ["en", "kk"])

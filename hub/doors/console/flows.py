@@ -10,9 +10,16 @@ import msgspec
 
 from hub.ledger.queries import Flow
 
-WIDTH = 400.0
 _TOP = 14.0
-_LEFT, _RIGHT = 76.0, 324.0
+_SPAN = 240.0
+"""From the bars of one side to those of the other."""
+
+_LETTER = 7.6
+"""As wide as a digit of 12 units' height in the widest of the fonts that browsers take."""
+
+_BESIDE = 8.0
+"""From a bar to its label, and as much again as an edge."""
+
 _BAR = 8.0
 _GAP = 10.0
 _ROW = 16.0
@@ -52,11 +59,11 @@ class Band(msgspec.Struct, frozen=True):
 class Picture(msgspec.Struct, frozen=True):
     """The whole."""
 
+    width: float
     height: float
     senders: Sequence[Bar]
     recipients: Sequence[Bar]
     bands: Sequence[Band]
-    width: float = WIDTH
     bar: float = _BAR
 
 
@@ -71,10 +78,14 @@ def picture(flows: Sequence[Flow]) -> Picture | None:
     """The picture of some flows; None where there are none."""
     if not flows:
         return None
-    senders = _bars(_totals((flow.sender, flow.copies) for flow in flows), _LEFT)
-    recipients = _bars(_totals((flow.recipient, flow.copies) for flow in flows), _RIGHT)
+    sent = _totals((flow.sender, flow.copies) for flow in flows)
+    received = _totals((flow.recipient, flow.copies) for flow in flows)
+    left, right = _room(sent), _room(received)
+    senders, recipients = _bars(sent, left), _bars(received, left + _BAR + _SPAN)
+    width = left + _BAR + _SPAN + _BAR + right
     height = max(bars[-1].y + bars[-1].height for bars in (senders, recipients)) + _TOP
-    return Picture(round(height, 1), senders, recipients, _bands(flows, senders, recipients))
+    bands = _bands(flows, senders, recipients)
+    return Picture(round(width, 1), round(height, 1), senders, recipients, bands)
 
 
 def table(flows: Sequence[Flow]) -> Table:
@@ -95,11 +106,16 @@ def _totals(pairs: Iterable[tuple[str, int]]) -> Mapping[str, int]:
     return totals
 
 
+def _room(totals: Mapping[str, int]) -> float:
+    """How wide the longest label is, beside the bar."""
+    return 2 * _BESIDE + _LETTER * max(len(f"{code} {n:,}") for code, n in totals.items())
+
+
 def _bars(totals: Mapping[str, int], x: float) -> Sequence[Bar]:
     whole, y, bars = sum(totals.values()), _TOP, []
     for code, copies in totals.items():
         height = _ROW + _FILL * copies / whole
-        bars.append(Bar(code, x, round(y, 1), round(height, 1), copies))
+        bars.append(Bar(code, round(x, 1), round(y, 1), round(height, 1), copies))
         y += height + _GAP
     return bars
 
@@ -116,16 +132,18 @@ def _bands(
         start, end = left[flow.sender], right[flow.recipient]
         thick = start.height * flow.copies / start.copies
         thin = end.height * flow.copies / end.copies
-        path = _path(leaving[flow.sender], thick, reaching[flow.recipient], thin)
+        path = _path(
+            start.x + _BAR, leaving[flow.sender], thick, end.x, reaching[flow.recipient], thin
+        )
         leaving[flow.sender] += thick
         reaching[flow.recipient] += thin
         bands.append(Band(flow.sender, flow.recipient, flow.copies, path, colours[flow.sender]))
     return bands
 
 
-def _path(start: float, thick: float, end: float, thin: float) -> str:
-    """A band from a height and thickness on the left to those on the right."""
-    left, right, middle = _LEFT + _BAR, _RIGHT, (_LEFT + _BAR + _RIGHT) / 2
+def _path(left: float, start: float, thick: float, right: float, end: float, thin: float) -> str:
+    """A band from a place, height and thickness on the left to those on the right."""
+    middle = (left + right) / 2
     return (
         f"M{left:g} {start:.1f}C{middle:g} {start:.1f} {middle:g} {end:.1f} {right:g} {end:.1f}"
         f"V{end + thin:.1f}C{middle:g} {end + thin:.1f} {middle:g} {start + thick:.1f} "
