@@ -190,6 +190,8 @@ async def search(
             for e in (jsontext.convert(event, Event) for event in events)
         ),
     )
+    if not events:
+        note("Nothing matches.")
     if following is not None:
         note(f"There may be more: --{place} {following}")
 

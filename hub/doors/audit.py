@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -20,9 +21,19 @@ from schemas import jsontext
 from schemas.encoding import TIME_PATTERN, UUID7_PATTERN, parse_time
 from schemas.jsontext import MAX_SAFE_INTEGER, Json
 from schemas.refusal import Refused
-from schemas.vocabulary import SDG_GOALS, SDG_TARGETS, THEMES
+from schemas.vocabulary import MARKINGS, SDG_GOALS, SDG_TARGETS, THEMES
 
 _SDGS = frozenset({*map(str, SDG_GOALS), *SDG_TARGETS})
+
+_KNOWN: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "type": (re.compile(r"[a-z]+\.[a-z_]+").fullmatch, "a type of entry, such as message.accepted"),
+    "kind": (re.compile(r".+\.v[0-9]+").fullmatch, "a kind, such as activity_bulletin.v1"),
+    "marking": (MARKINGS.__contains__, f"a marking; those are {', '.join(MARKINGS)}"),
+    "theme": (THEMES.__contains__, "a theme, such as children"),
+    "sdg": (_SDGS.__contains__, "a goal or target, such as 16 or 16.3"),
+}
+"""What can stand in a log, of types and kinds also by other versions: what cannot is a mistake,
+and an empty answer would be taken for "it did not happen"."""
 
 Moment = Annotated[str, Meta(pattern=TIME_PATTERN)]
 
@@ -88,10 +99,9 @@ def event_filter(wanted: Filters) -> EventFilter:
     for name, value in values.items():
         if isinstance(value, str) and "\x00" in value:
             raise Refused("bad-request", f"{name}: U+0000 occurs nowhere.")
-    if given.theme is not None and given.theme not in THEMES:
-        raise Refused("bad-request", f"{given.theme!r} is not a theme.")
-    if given.sdg is not None and given.sdg not in _SDGS:
-        raise Refused("bad-request", f"{given.sdg!r} is no goal or target, such as 16 or 16.3.")
+    for name, (known, sort) in _KNOWN.items():
+        if name in values and not known(values[name]):
+            raise Refused("bad-request", f"{values[name]!r} is not {sort}.")
     if given.text is not None and not 1 <= len(search.asked(given.text)) <= search.MAX_WORDS:
         raise Refused("bad-request", f"text: give one to {search.MAX_WORDS} words to search for.")
     return given

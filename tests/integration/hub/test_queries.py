@@ -79,3 +79,20 @@ async def test_counts_are_of_what_matches_and_recorded(hub, kz):
 async def test_counts_of_what_is_not_counted_are_refused(hub, query):
     answer = await hub.operator.get("/v1/audit/counts", **query)
     assert answer.code == "bad-request"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"type": "accepted"}, "a type of entry, such as"),
+        ({"kind": "activity_bulletin"}, "a kind, such as activity_bulletin.v1"),
+        ({"marking": "green"}, "a marking; those are TLP:CLEAR, TLP:GREEN"),
+        ({"theme": "weather"}, "a theme"),
+        ({"sdg": "99"}, "a goal or target, such as"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_stand_in_any_log_is_a_mistake_and_not_an_empty_answer(hub, query, said):
+    answer = await hub.operator.get("/v1/audit/events", **query)
+    assert (answer.status, answer.code) == (400, "bad-request")
+    assert said in answer["detail"]
