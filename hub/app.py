@@ -368,7 +368,7 @@ async def _upkeep(service: Service, database: Database, erasures: Erasures) -> N
                 if not announced:
                     await _record_start(service)
                     announced = True
-                await _changes(service, now)
+                await _changes(service, now, erasures.listed)
                 overdue = await _record_overdue(service, now, overdue)
             await erasures.keep()
             await journal.forget(database, now)
@@ -379,18 +379,22 @@ async def _upkeep(service: Service, database: Database, erasures: Erasures) -> N
         await asyncio.sleep(UPKEEP_SECONDS)
 
 
-async def _changes(service: Service, now: datetime) -> None:
+async def _changes(service: Service, now: datetime, listed: frozenset[str]) -> None:
     for message_id, codes in (await service.queries.due_to_expire(format_time(now))).items():
         await service.change(ExpireDeliveries(message_id, codes))
     for code, count in service.meter.overdue(now).items():
         await service.change(CountedRefusals(code, count))
-    await _erase(service, now)
+    await _erase(service, now, listed)
     await _report_webhooks(service, now)
 
 
-async def _erase(service: Service, now: datetime) -> None:
-    """Erase what the rules of retention say, and record what only a restore has erased."""
-    reasons = dict.fromkeys(await service.queries.undecided(ERASE_BATCH), _RESTORED)
+async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> None:
+    """Erase what the rules of retention say, and record what only a restore has erased.
+
+    What is empty and not listed was emptied behind our back: that is for the patrol to find.
+    """
+    undecided = await service.queries.undecided(ERASE_BATCH)
+    reasons = {each: _RESTORED for each in undecided if each in listed}
     cutoffs = retention.cutoffs(service.settings.retention, now)
     for due in await service.queries.due_to_erase(cutoffs, ERASE_BATCH):
         reasons.setdefault(due.id, f"Retention: {due.rule} days.")

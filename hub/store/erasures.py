@@ -90,10 +90,11 @@ class Erasures:
     """The list, kept up to date with the database, and the database's files clean of it."""
 
     def __init__(self, database: Database, path: Path) -> None:
-        """Keep the list in this file."""
+        """Keep the list in this file; ``listed`` are the messages that ``apply`` found in it."""
         self._database = database
         self._path = path
         self._upto = -1
+        self.listed: frozenset[str] = frozenset()
 
     async def apply(self) -> int:
         """Take out of the database what the list has; gives how many messages had to be.
@@ -102,6 +103,7 @@ class Erasures:
             StartError: the list cannot be read.
         """
         ids = [one.id for one in read(self._path)]
+        self.listed = frozenset(ids)
         return await self._database.write(lambda connection: reapply(connection, ids))
 
     async def keep(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from hub import app
 from hub.ledger import patrol
 from tests import client
 from tests.integration.hub.test_metrics import measures
@@ -101,6 +102,32 @@ async def test_the_patrol_finds_a_mended_log_whole_by_itself(settings, clock):
             while (await hub.participant("kz").send()).code == "storage":
                 pass
         assert not settings.damaged.exists()
+
+
+async def test_a_message_that_somebody_emptied_is_no_erasure_of_ours(settings, clock, monkeypatch):
+    looked, erase = asyncio.Event(), app._erase
+
+    async def looking(*given):
+        await erase(*given)
+        looked.set()
+
+    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(app, "_erase", looking)
+    monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)  # what was looked at is not soon again
+    async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
+        kz = hub.participant("kz")
+        made = kz.message()
+        assert (await kz.submit(kz.sign(made))).status == 201
+        await verified(hub)
+        part = "DELETE FROM log_private WHERE idx = (SELECT idx FROM messages WHERE id = ?)"
+        edit(settings, part, made["id"])
+        empty = "UPDATE messages SET envelope = x'', payload_digest = '' WHERE id = ?"
+        edit(settings, empty, made["id"])
+        for _ in range(2):  # the first may have begun before the edit
+            looked.clear()
+            await looked.wait()
+        [problem] = (await hub.operator.get("/v1/audit/verify"))["problems"]
+        assert f"no entry says that message {made['id']} was erased" in problem
 
 
 async def test_what_is_new_is_hashed_as_it_comes_and_shows_in_the_measures(
