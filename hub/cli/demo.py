@@ -65,10 +65,11 @@ def demo(
 ) -> None:
     """Run a hub and the connectors of six members and five partners, and let them exchange.
 
-    Every public record becomes a signed message; joint actions are answered; everybody verifies
-    everything. Then all stays up until Ctrl-C. The last line of --once is
-    "demo: accepted=A refused=F deliveries=D/D receipts=R/R log=N verified"; with any shortfall the
-    last word is missing, the exit code is 1, and a sentence says what fell short.
+    Every public record becomes a signed message; joint actions are answered; two partners have
+    webhooks sent to receivers on this machine; everybody verifies everything. Then all stays up
+    until Ctrl-C. The last line of --once is
+    "demo: accepted=A refused=F deliveries=D/D receipts=R/R log=N verified webhooks=W/W"; with any
+    shortfall the word verified is missing, the exit code is 1, and a sentence says what fell short.
     """
     with contextlib.ExitStack() as stack:
         if folder is None:

@@ -35,6 +35,15 @@ class Folder(msgspec.Struct, frozen=True):
         """A connector's settings."""
         return self.path / "connectors" / f"{code}.toml"
 
+    def signing_key(self, code: str) -> Path:
+        """The key that an institution signs with, which its connector made."""
+        return self.path / "connectors" / code / "keys" / "sign.pem"
+
+    @property
+    def webhooks(self) -> Path:
+        """What the receivers verify with, a file each, and what they took, a folder each."""
+        return self.path / "webhooks"
+
     @property
     def servers(self) -> Path:
         """What PostgreSQL and RabbitMQ keep; it is there where the demo runs over them."""
@@ -68,20 +77,10 @@ class Folder(msgspec.Struct, frozen=True):
 
         Raises:
             FolderError: it holds something else, a demo that was broken off before all had joined,
-                or one without the broker that is asked for.
+                one of a hub without webhooks, or one without the broker that is asked for.
         """
         if self.hub.exists():
-            if broker and not self.servers.exists():
-                raise FolderError(
-                    f"The demo in {self.path} runs without a broker; leave BROKER out, or choose "
-                    "another folder: DIR=path make demo BROKER=rabbitmq."
-                )
-            missing = [code for code in PARTICIPANTS if not self.connector(code).exists()]
-            if missing:
-                raise FolderError(
-                    f"The demo in {self.path} was broken off before {', '.join(missing)} had "
-                    "joined; remove the folder or choose another: DIR=path make demo."
-                )
+            self._check(broker=broker)
             return True
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -96,10 +95,30 @@ class Folder(msgspec.Struct, frozen=True):
                 self.servers.mkdir()
             for code in PARTICIPANTS:
                 (self.path / "messages" / code).mkdir(parents=True)
-            (self.path / "tokens").mkdir(mode=0o700)
+            for private in (self.path / "tokens", self.webhooks):
+                private.mkdir(mode=0o700)
         except OSError as error:
             raise FolderError(f"{error.filename} cannot be made: {error.strerror}.") from None
         return False
+
+    def _check(self, *, broker: bool) -> None:
+        """Refuse a demo that cannot go on."""
+        if broker and not self.servers.exists():
+            raise FolderError(
+                f"The demo in {self.path} runs without a broker; leave BROKER out, or choose "
+                "another folder: DIR=path make demo BROKER=rabbitmq."
+            )
+        missing = [code for code in PARTICIPANTS if not self.connector(code).exists()]
+        if missing:
+            raise FolderError(
+                f"The demo in {self.path} was broken off before {', '.join(missing)} had "
+                "joined; remove the folder or choose another: DIR=path make demo."
+            )
+        if not self.webhooks.exists():
+            raise FolderError(
+                f"The demo in {self.path} began before there were webhooks; remove the folder "
+                "or choose another: DIR=path make demo."
+            )
 
     def port(self) -> int:
         """The port of the folder's hub, as its settings have it.

@@ -13,16 +13,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import msgspec
 
-from hub.demo import broker, corpus, operator
+from hub.demo import broker, corpus, operator, webhooks, wishes
 from hub.demo.broker import Addresses
 from hub.demo.corpus import MEMBERS, PARTICIPANTS, Record
 from hub.demo.folder import Folder
 from hub.demo.operator import Operator
+from hub.demo.partner import Partner
 from hub.demo.processes import ProcessError, Processes, executable, together
 from hub.demo.show import Show
 from hub.demo.traffic import Mail, Traffic
+from hub.demo.webhooks import Receivers, Trusted
+from hub.demo.wishes import WISHES, Wish
+from hub.settings import load
 from schemas import joint_action
 from schemas.joint_action import Answer
 from schemas.kinds.joint_action_notice import JointActionNotice
@@ -94,6 +99,8 @@ class Demo:
         self._show = Show(self._expected)
         self._traffic = Traffic(self._show.mail, self._show.counters)
         self._notices: dict[str, Record] = {}
+        self._due: dict[str, set[str]] = {wish.owner: set() for wish in WISHES}
+        self._receivers = Receivers([])
         self._hub_ready = asyncio.Event()
         self._addresses: Addresses | None = None
         self._processes = Processes(folder.logs, self._hear)
@@ -121,6 +128,10 @@ class Demo:
             else:
                 name = ("--name", "localhost", "--port", self._port)
                 await self._processes.run("nhri-hub", "init", self._folder.path, *name)
+                webhooks.allow(self._folder.hub)
+            # They listen for longer than there is a hub that posts.
+            listening = webhooks.listening(self._folder.hub, self._folder.webhooks)
+            self._receivers = await servers.enter_async_context(listening)
             if self._folder.servers.exists():
                 self._show.title("RabbitMQ and PostgreSQL start, for this demo alone")
                 running = broker.running(self._folder.servers, self._show.say)
@@ -145,6 +156,7 @@ class Demo:
             await self._start_hub()
             async with operator.at(self._folder.hub) as at_hub:
                 await self._let_in(at_hub)
+        await self._subscribe()
 
     async def _let_in(self, at_hub: Operator) -> None:
         """Give out tokens, and have everybody join."""
@@ -173,6 +185,23 @@ class Demo:
         self._show.joined(code, self._names[code], spoken(digits))
         await self._start_connector(code)
 
+    async def _subscribe(self) -> None:
+        """Have the partners subscribe to webhooks that have not, and prove their receivers.
+
+        Before anything is sent: what was accepted earlier is not owed.
+        """
+        origin = load(self._folder.hub, {}).origin
+        async with aiohttp.ClientSession() as session:
+            for wish in WISHES:
+                receiver = self._receivers[wish.owner]
+                key = self._folder.signing_key(wish.owner)
+                partner = Partner(session, self._url, origin, wish.owner, key)
+                known = receiver.trusted
+                made = known.subscription if known else await partner.subscribe(wish, receiver.url)
+                receiver.trust(Trusted(made, await partner.keys()))
+                await partner.prove(made)
+                self._show.say(f"  {wish.owner} subscribes to webhooks, at {receiver.url}")
+
     async def _start_hub(self) -> None:
         if self._addresses is not None:
             self._addresses.tell_hub(self._folder.hub)
@@ -197,6 +226,8 @@ class Demo:
             await together(*(self._answer(code) for code in MEMBERS))
             await self._traffic.until(lambda traffic: traffic.settled >= self._expected)
         self._show_actions()
+        self._show.say("  The webhooks that are due arrive ...")
+        await self._receivers.until(self._due)
 
     async def _send(self, code: str) -> None:
         """Send the records of one institution that were not sent before, all in one go."""
@@ -208,6 +239,7 @@ class Demo:
             record = files[message.source]
             kind = _KINDS[corpus.kind(record)]
             self._traffic.expect(Mail(message.id, code, record.title["en"], kind))
+            self._expect_webhooks(message, [w for w in WISHES if wishes.is_due(w, record)])
             if kind == _NOTICE:
                 self._notices[message.id] = record
 
@@ -232,6 +264,13 @@ class Demo:
             record = self._notices.get(message.source)
             title = record.title["en"] if record else message.source
             self._traffic.expect(Mail(message.id, code, title, "accepts", message.source))
+            if record:
+                due = [wish for wish in WISHES if wishes.is_answer_due(wish, record)]
+                self._expect_webhooks(message, due)
+
+    def _expect_webhooks(self, message: Queued, due: Sequence[Wish]) -> None:
+        for wish in due:
+            self._due[wish.owner].add(message.id)
 
     def _show_actions(self) -> None:
         """The joint actions: the states that follow from the answers, the same everywhere."""
@@ -265,12 +304,14 @@ class Demo:
         )
         audited = msgspec.json.decode(answer, type=Audited)
         missing = [*self._traffic.missing(self._expected), *self._unverified(checks), *unwitnessed]
+        missing += self._receivers.missing(self._due)
         if not audited.ok:
             missing.append("The log does not hold: " + " ".join(audited.problems))
         for sentence in missing:
             self._show.say(sentence, "red")
         size = audited.verified.size if audited.verified else 0
-        self._show.last(self._traffic.summary(size, verified=not missing))
+        summary = self._traffic.summary(size, verified=not missing)
+        self._show.last(f"{summary} {self._receivers.summary(self._due)}")
         return not missing
 
     async def _witnessed(self) -> list[str]:
