@@ -5,14 +5,15 @@ sending: a role or a rule may have changed since the message was recorded. ``Fil
 holder's own wish among the messages that it receives.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated
+from itertools import accumulate
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from hub.delivery.schedule import SENT_TO, Endpoint
-from schemas.cloudevent import speaks
 from schemas.kinds import KINDS
 from schemas.message import Code, Message, MessageId
 from schemas.refusal import Refused
@@ -24,6 +25,11 @@ NO_WEBHOOKS = "no-webhooks"
 
 ROLE = "role"
 """The marking does not go to participants of this role."""
+
+
+Term: TypeAlias = int | str
+Terms: TypeAlias = Mapping[str, frozenset[Term] | None]
+"""What a message has of each field of a filter; None where it meets any wish."""
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,25 +52,13 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(max_length=10),
     ] = ()
 
-    def passes_over(self, message: Message) -> str | None:
-        """The first field by which a message is not wished for, or None where it is."""
-        for field, wished, met in (
-            ("senders", self.senders, message.sender in self.senders),
-            ("kinds", self.kinds, _kinds(message.kind) & set(self.kinds)),
-            ("themes", self.themes, set(message.themes) & set(self.themes)),
-            ("sdgs", self.sdgs, _sdgs(message) & set(self.sdgs)),
-            ("markings", self.markings, message.marking in self.markings),
-            ("threads", self.threads, {message.id, message.thread} & set(self.threads)),
-            ("languages", self.languages, self._can_be_read(message)),
-        ):
-            if wished and not met:
+    def passes_over(self, having: Terms) -> str | None:
+        """The first field by which a message with these ``terms`` is not wished for, or None."""
+        for field, has in having.items():
+            wished: tuple[Term, ...] = getattr(self, field)
+            if wished and has is not None and has.isdisjoint(wished):
                 return field
         return None
-
-    def _can_be_read(self, message: Message) -> bool:
-        return not message.texts or any(
-            speaks(tag, language) for tag in message.texts for language in self.languages
-        )
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -145,7 +139,24 @@ def _kinds(kind: str) -> set[str]:
     return {kind, kind.rpartition(".")[0]}
 
 
-def _sdgs(message: Message) -> set[int | str]:
-    """The goals and targets that a message names, and the goals of these targets."""
-    named = set(message.sdgs)
-    return named | {int(sdg.partition(".")[0]) for sdg in named if isinstance(sdg, str)}
+def terms(message: Message) -> Terms:
+    """What a message has of each field of a ``Filter``, made once for all filters.
+
+    Of a goal's target the goal, too; of a language tag its ranges (RFC 4647 §3.3.1).
+    """
+    goals = (int(sdg.partition(".")[0]) for sdg in message.sdgs if isinstance(sdg, str))
+    spoken = frozenset(part for tag in message.texts for part in _ranges(tag))
+    return {
+        "senders": frozenset((message.sender,)),
+        "kinds": frozenset(_kinds(message.kind)),
+        "themes": frozenset(message.themes),
+        "sdgs": frozenset((*message.sdgs, *goals)),
+        "markings": frozenset((message.marking,)),
+        "threads": frozenset((message.id, message.thread or message.id)),
+        "languages": spoken if message.texts else None,
+    }
+
+
+def _ranges(tag: str) -> Iterator[str]:
+    """The language ranges that a tag meets; ``uz-Latn`` meets ``uz`` and ``uz-Latn``."""
+    return accumulate(tag.split("-"), lambda shorter, part: f"{shorter}-{part}")

@@ -1,7 +1,7 @@
 """What is owed to webhook subscriptions, as the database keeps it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from hub.delivery import schedule
-from hub.delivery.subscription import Subscription, egress
+from hub.delivery.subscription import Subscription
 from hub.delivery.webhooks import (
     EXCERPT,
     Attempt,
@@ -35,24 +35,26 @@ from hub.delivery.webhooks import (
     Settled,
     Told,
 )
+from hub.delivery.wishes import Wishes
 from hub.store import subscriptions, tables
 from hub.store.database import Database
 from hub.store.queries import acceptances_of
 from schemas import message, signature
-from schemas.directory import Directory, State
+from schemas.directory import Directory
 from schemas.encoding import format_time
 from schemas.message import Message
 
 BATCH = 250
 """Messages matched at once: on SQLite a commit may have to wait for the writing of so many."""
 
+OWED = 10_000
+"""Rows after which no further message of a batch is matched: what a thousand want is much."""
+
 REPORTED = 1_000
 """Deliveries whose outcome is recorded at once."""
 
 FORGOTTEN = 2_000
 """Deliveries that one round of the upkeep drops."""
-
-CLEAR = "TLP:CLEAR"
 
 _row = tables.webhook_deliveries
 _attempt = tables.webhook_attempts
@@ -162,8 +164,10 @@ class StoredWebhooks:
         found = await self._database.read(_unmatched)
         if found is None:
             return False, frozenset()
-        size, upto, wanting, rows = found
-        owed = await asyncio.to_thread(lambda: list(_owed(rows, wanting, directory, now)))
+        size, end, wanting, rows = found
+        matched, owed = await asyncio.to_thread(_owed, rows, wanting, directory, now)
+        whole = len(matched) == len(rows) < BATCH
+        upto = end if whole else matched[-1].index + 1
 
         def work(connection: Connection) -> bool:
             if connection.execute(_LOCK).scalar_one() != size:
@@ -175,7 +179,7 @@ class StoredWebhooks:
 
         written = await self._database.write(work)
         whose = frozenset(str(each["subscription"]) for each in owed) if written else frozenset()
-        return len(rows) == BATCH or not written, whose
+        return not (whole and written), whose
 
     async def claim(self, room: Mapping[str, int], now: str, until: str) -> Sequence[Claimed]:
         """Take due deliveries, for each subscription as many as there is room for."""
@@ -290,11 +294,13 @@ class StoredWebhooks:
                 _message.c.accepted < until,
             )
         )
+        wishes = Wishes([subscription])
         matches = await asyncio.to_thread(
             lambda: [
                 _match(each, sent)
                 for each in offered
-                if each.envelope and wants(subscription, sent := _parsed(each), each, directory)
+                if each.envelope
+                and any(wishes.of(sent := _parsed(each), each.recipients, directory))
             ]
         )
         following = offered[-1].index if len(offered) == BATCH else None
@@ -383,7 +389,7 @@ def _ordered(connection: Connection) -> frozenset[str]:
 
 
 Unmatched: TypeAlias = tuple[int, int, Sequence[Subscription], Sequence[Offered]]
-"""How far was matched, how far these messages go, who wants something, and the messages."""
+"""How far was matched, how far the log goes, who wants something, and the next messages."""
 
 
 def _unmatched(connection: Connection) -> Unmatched | None:
@@ -396,8 +402,7 @@ def _unmatched(connection: Connection) -> Unmatched | None:
         return None
     start = max(size, min(each.start for each in wanting))
     offered = _offered(connection, _message.c.idx >= start, _message.c.idx < end)
-    upto = offered[-1].index + 1 if len(offered) == BATCH else end
-    return size, upto, wanting, offered
+    return size, end, wanting, offered
 
 
 def _offered(
@@ -425,41 +430,30 @@ def _offered(
 
 def _owed(
     offered: Sequence[Offered], wanting: Sequence[Subscription], directory: Directory, now: str
-) -> Iterator[dict[str, object]]:
-    """The rows of what these messages owe to whom."""
-    for each in offered:
+) -> tuple[Sequence[Offered], list[dict[str, object]]]:
+    """The first of these messages, as many as ``OWED`` allows, and the rows of what they owe."""
+    wishes, rows = Wishes(wanting), list[dict[str, object]]()
+    for count, each in enumerate(offered, 1):
         if not each.envelope:
             continue  # erased meanwhile
         sent = _parsed(each)
-        for subscription in wanting:
-            if each.index >= subscription.start and wants(subscription, sent, each, directory):
-                yield {
-                    "subscription": subscription.id,
-                    "idx": each.index,
-                    "thread": sent.thread or sent.id,
-                    "next": now,
-                }
+        rows += [
+            {
+                "subscription": subscription.id,
+                "idx": each.index,
+                "thread": sent.thread or sent.id,
+                "next": now,
+            }
+            for subscription in wishes.of(sent, each.recipients, directory)
+            if each.index >= subscription.start
+        ]
+        if len(rows) >= OWED:
+            return offered[:count], rows
+    return offered, rows
 
 
 def _parsed(offered: Offered) -> Message:
     return message.parse(signature.parse(offered.envelope, signature.MESSAGE_TYPE).payload)
-
-
-def wants(
-    subscription: Subscription, sent: Message, offered: Offered, directory: Directory
-) -> bool:
-    """Whether a subscription's owner may have a message, by webhook, and wishes for it.
-
-    It may have what routing gave it, and what everybody may read; never its own.
-    """
-    owner = directory.participants.get(subscription.owner)
-    if owner is None or owner.state is not State.ACTIVE or sent.sender == owner.code:
-        return False
-    if owner.code not in offered.recipients and sent.marking != CLEAR:
-        return False
-    return (
-        egress(sent.marking, owner.role) is None and subscription.filter.passes_over(sent) is None
-    )
 
 
 def _settled(result: Result) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import pytest
 
 from hub.delivery import subscription
-from hub.delivery.subscription import NO_WEBHOOKS, ROLE, Filter, egress
+from hub.delivery.subscription import NO_WEBHOOKS, ROLE, Filter, egress, terms
 from schemas import jsontext, message
 from schemas.refusal import Refused
 from tests import builders
@@ -38,7 +38,7 @@ class TestEgress:
 
 class TestAFilter:
     def test_that_asks_for_nothing_takes_everything(self):
-        assert Filter().passes_over(BULLETIN) is None
+        assert Filter().passes_over(terms(BULLETIN)) is None
 
     @pytest.mark.parametrize(
         ("field", "taken", "passed_over"),
@@ -56,24 +56,26 @@ class TestAFilter:
         ],
     )
     def test_takes_by_each_field_and_tells_which_one_passes_over(self, field, taken, passed_over):
-        assert Filter(**{field: taken}).passes_over(BULLETIN) is None
-        assert Filter(**{field: passed_over}).passes_over(BULLETIN) == field
+        assert Filter(**{field: taken}).passes_over(terms(BULLETIN)) is None
+        assert Filter(**{field: passed_over}).passes_over(terms(BULLETIN)) == field
 
     def test_takes_a_target_for_its_goal_and_no_goal_for_its_target(self):
-        assert Filter(sdgs=(5,)).passes_over(bulletin(sdgs=["5.2"])) is None
-        assert Filter(sdgs=("5.2",)).passes_over(bulletin(sdgs=[5])) == "sdgs"
+        assert Filter(sdgs=(5,)).passes_over(terms(bulletin(sdgs=["5.2"]))) is None
+        assert Filter(sdgs=("5.2",)).passes_over(terms(bulletin(sdgs=[5]))) == "sdgs"
 
     def test_takes_a_language_in_each_of_its_scripts(self):
         texts = {"uz-Cyrl": {"title": "Ташриф"}}
-        assert Filter(languages=("uz",)).passes_over(bulletin(texts=texts)) is None
-        assert Filter(languages=("uz-Latn",)).passes_over(bulletin(texts=texts)) == "languages"
+        assert Filter(languages=("uz",)).passes_over(terms(bulletin(texts=texts))) is None
+        assert (
+            Filter(languages=("uz-Latn",)).passes_over(terms(bulletin(texts=texts))) == "languages"
+        )
 
     def test_takes_what_has_no_text_whatever_the_language(self):
-        assert Filter(languages=("ru",)).passes_over(ANSWER) is None
+        assert Filter(languages=("ru",)).passes_over(terms(ANSWER)) is None
 
     def test_passes_over_what_meets_all_but_one_field(self):
         wished = Filter(senders=("kz",), markings=("TLP:GREEN",), themes=("women",))
-        assert wished.passes_over(BULLETIN) == "themes"
+        assert wished.passes_over(terms(BULLETIN)) == "themes"
 
     @pytest.mark.parametrize(
         ("wished", "detail", "path"),
