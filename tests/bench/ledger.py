@@ -14,7 +14,7 @@ from hub.intake.batch import Batch, Needs
 from hub.intake.offload import Offload
 from hub.ledger import sequence
 from hub.ledger.sequence import Draft, LogKey
-from hub.ledger.verify import verify
+from hub.ledger.verify import Check, verify
 from hub.store import facts
 from hub.store.database import Database, open_database
 from hub.store.journal import Journal, Transaction
@@ -64,7 +64,7 @@ async def measure(folder: Path, scale: Scale) -> LedgerFigures:
         middle = statistics.median_low([ours / bare for bare, ours in pairs])
         bare, ours = next(pair for pair in pairs if pair[1] / pair[0] == middle)
         began = time.perf_counter()
-        assert (await verify(queries, offload, KEY.vkey)).ok
+        assert (await verify(Check(queries, offload, KEY.vkey))).ok
         checked = scale.entries / (time.perf_counter() - began)
         proofs = [await prove(database, scale) for _ in range(scale.rounds)]
         return LedgerFigures(bare, ours, middle, checked, statistics.median_low(proofs))

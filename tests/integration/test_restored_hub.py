@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hub import app
 from hub.cli.output import progress
-from hub.ledger.verify import verify
+from hub.ledger.verify import Check, verify
 from tests import client
 from tests.simulator.institution import Institution
 from tests.simulator.waiting import until
@@ -112,7 +112,7 @@ async def test_connectors_bring_back_what_was_accepted_since_the_backup(tmp_path
         await kz.settled(new)
         for one in others:
             await one.sees(new)
-        found = await verify(hub.service.queries, hub.service.offload, hub.vkey)
+        found = await verify(Check(hub.service.queries, hub.service.offload, hub.vkey))
         assert (found.ok, found.problems) == (True, ())
         await until(lambda: all(followed(one, len(entries)) for one in them), "all follow")
     # Nobody saw a fork, a gap, or a message that is not what it was.

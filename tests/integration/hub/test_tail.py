@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.ledger.verify import verify
+from hub.ledger.verify import Check, verify
 from schemas import checkpoint, merkle, note
 from schemas import entry as entries
 from schemas.acceptance import open_acceptance
@@ -114,7 +114,7 @@ async def test_the_log_is_whole_again_with_all_that_follows_from_it(settings, cl
         assert (await hub.participant("kz").send()).status == 201
         assert [position for position, _ in await kg.inbox()] == [1, 2, 3, 4, 5]
         service = hub.service
-        assert (await verify(service.queries, service.offload, hub.vkey)).ok
+        assert (await verify(Check(service.queries, service.offload, hub.vkey))).ok
 
 
 async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tmp_path):
@@ -132,7 +132,7 @@ async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tm
         assert (await bring(hub, "parts", {"parts": [receipt]}))["taken"] == 1
         assert (await asked(hub, "kg", lost.size))["missing"] == []
         service = hub.service
-        assert (await verify(service.queries, service.offload, hub.vkey)).ok
+        assert (await verify(Check(service.queries, service.offload, hub.vkey))).ok
 
 
 async def test_several_may_bring_the_same_at_the_same_time(settings, clock, tmp_path):

@@ -73,9 +73,12 @@ def test_they_are_those_whose_filter_takes_it(seed):
 def test_a_message_asks_few_of_a_thousand_filters_and_equal_ones_once(monkeypatch):
     asked = []
     usual = Filter.passes_over
-    monkeypatch.setattr(
-        Filter, "passes_over", lambda self, having: asked.append(self) or usual(self, having)
-    )
+
+    def counted(self, having):
+        asked.append(self)
+        return usual(self, having)
+
+    monkeypatch.setattr(Filter, "passes_over", counted)
     senders = [code for code in builders.ROLES if code != "kz"]
     made = [
         subscription(senders=(sender,), sdgs=(n % 17 + 1,))
