@@ -111,8 +111,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     offload = Offload()
     try:
         listeners: list[Callable[[Committed], None]] = []
-        service = await _assemble(settings, key, database, offload, listeners)
         erasures = Erasures(database, settings.erasures)
+        service = await _assemble(settings, key, database, offload, listeners, erasures)
         if back := await erasures.apply():
             log.warning("erasures.applied", messages=back)
         tasks = [asyncio.create_task(service.recorder.run())]
@@ -156,6 +156,7 @@ async def _assemble(
     database: Database,
     offload: Offload,
     listeners: list[Callable[[Committed], None]],
+    erasures: Erasures,
 ) -> Service:
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
@@ -224,6 +225,7 @@ async def _assemble(
             damaged=watched.damage is not None,
         ),
         shelf=Shelf(),
+        list_erasures=erasures.note,
         clock=_clock,
         random_bytes=secrets.token_bytes,
         version=version("nhri-exchange"),

@@ -1,12 +1,16 @@
 """Erasing a message by a decision, and what the rules of retention would erase next."""
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from hub.doors.answers import Retained
 from hub.doors.service import Asked, Service, answer, body
 from hub.intake.erasure import Erase, Reason
 from hub.ledger import retention
+from hub.settings import StartError
+
+log = structlog.get_logger("hub.erasure")
 
 _PAGE = 500
 
@@ -29,6 +33,12 @@ async def erase(hub: Service, asked: Asked) -> web.Response:
     wanted = await body(asked, Erasing)
     message_id = asked.request.match_info["id"]
     outcome = await hub.change(Erase(message_id, asked.principal.name, wanted.reason))
+    # Before it is told: the restore of an older backup would bring the message back. If the list
+    # cannot be written, or after a crash here, the upkeep writes it.
+    try:
+        await hub.list_erasures()
+    except (OSError, StartError) as error:
+        log.warning("erasures.not_listed", reason=str(error))
     return answer(
         {
             "index": outcome.index,

@@ -52,6 +52,7 @@ class Service(msgspec.Struct, frozen=True):
     metrics: Metrics
     patrol: Patrol
     shelf: Shelf
+    list_erasures: Callable[[], Awaitable[object]]
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
     version: str

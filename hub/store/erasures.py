@@ -111,14 +111,19 @@ class Erasures:
 
         A crash at any point: the first round after it looks at everything again.
         """
+        upto = await self.note()
+        if upto > self._upto and await self._database.scrub():
+            self._upto = upto
+
+    async def note(self) -> int:
+        """List what was erased since the files were clean; gives the newest decision's entry."""
         upto = self._upto
         new = await self._database.read(lambda connection: since(connection, upto))
         if not new:
-            return
+            return upto
         listed = {one.id for one in read(self._path)}
         add(self._path, [one for _, one in new if one.id not in listed])
-        if await self._database.scrub():
-            self._upto = new[-1][0]
+        return new[-1][0]
 
 
 def read(path: Path) -> Sequence[Erasure]:
