@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from hub.ledger import search as terms_of
 from hub.ledger.queries import CountRow, Counts, EventFilter, Period
-from hub.store import search, tables
+from hub.store import index, search, tables
 
 BUDGET = 20_000
 """Entries looked at in one transaction."""
@@ -66,7 +66,8 @@ def of_part(connection: Connection, wanted: EventFilter, of: str, by: Period) ->
     span = search.span_of(connection, wanted, indexed)
     if span.low >= span.high:
         return Part({}, None, indexed, size)
-    values = connection.execute(select(_counts.c.term).distinct().where(*_named(of))).scalars()
+    named = connection.execute(select(_counts.c.term).distinct().where(*_named(of))).scalars()
+    terms = {index.number(term): term for term in named}
     query, stop = search.bounded(connection, wanted, span, BUDGET, BUDGET)
     found = query.subquery("found")
     period = func.substr(_entry.c.time, 1, _LETTERS[by])
@@ -75,11 +76,12 @@ def of_part(connection: Connection, wanted: EventFilter, of: str, by: Period) ->
         .select_from(found)
         .join(_entry, _entry.c.idx == found.c.idx)
         .join(_terms, _terms.c.idx == found.c.idx)
-        .where(_terms.c.term.in_(values.all()))
+        .where(_terms.c.term.in_(terms))
         .group_by(period, _terms.c.term)
     )
     rows = connection.execute(counting)
-    return Part({(day, term): count for day, term, count in rows}, stop, indexed, size)
+    counts = {(day, terms[number]): count for day, number, count in rows}
+    return Part(counts, stop, indexed, size)
 
 
 def made(counts: dict[tuple[str, str], int], indexed: int, size: int) -> Counts:

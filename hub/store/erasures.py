@@ -112,7 +112,10 @@ class Erasures:
         A crash at any point: the first round after it looks at everything again.
         """
         upto = await self.note()
-        if upto > self._upto and await self._database.scrub():
+        if upto == self._upto:
+            return
+        await index.purge(self._database)
+        if await self._database.scrub():
             self._upto = upto
 
     async def note(self) -> int:

@@ -5,8 +5,10 @@ set to 0 with the tables emptied, it is made again from the log.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import Connection, Table, delete, insert, select, text, update
 
@@ -25,11 +27,17 @@ _message = tables.messages
 _delivery = tables.deliveries
 _terms = tables.search_terms
 _counts = tables.search_counts
+_vocabulary = tables.search_vocabulary
 _head = tables.search_head
 
 _COUNT = text(
     "INSERT INTO search_counts (term, day, count) VALUES (:term, :day, :count) "
     "ON CONFLICT (term, day) DO UPDATE SET count = search_counts.count + excluded.count"
+)
+
+_COUNT_WORD = text(
+    "INSERT INTO search_vocabulary (word, count) VALUES (:word, :count) "
+    "ON CONFLICT (word) DO UPDATE SET count = search_vocabulary.count + excluded.count"
 )
 
 # FTS5 knows its rows by rowid.
@@ -40,6 +48,12 @@ _WORDS = {
         "(:idx, array_to_tsvector(string_to_array(:words, ' ')))"
     ),
 }
+_WORDS_OF = {
+    "sqlite": text("SELECT words FROM search_words WHERE rowid = :idx"),
+    "postgresql": text(
+        "SELECT array_to_string(tsvector_to_array(words), ' ') FROM search_words WHERE idx = :idx"
+    ),
+}
 _FORGET_WORDS = {
     "sqlite": text("DELETE FROM search_words WHERE rowid = :idx"),
     "postgresql": text("DELETE FROM search_words WHERE idx = :idx"),
@@ -48,6 +62,11 @@ _FORGET_WORDS = {
 WORDS_BLOCK = 1 << 15
 """Entries in a block. PostgreSQL's index of words has no order; with the block among the words a
 search asks for one block after the other, the newest first, and stops when it has enough."""
+
+_MERGE = text("INSERT INTO search_words (search_words, rank) VALUES ('merge', :pages)")
+
+_MERGED_PAGES = 500
+"""Pages of FTS5 that are merged in one transaction: some ten milliseconds."""
 
 
 class Index:
@@ -119,7 +138,7 @@ def _write(connection: Connection, head: tuple[int, int], made: Sequence[Indexed
     _insert(
         connection,
         _terms,
-        [{"term": term, "idx": each.index} for each in made for term in sorted(each.terms)],
+        [{"term": number(term), "idx": each.index} for each in made for term in each.terms],
     )
     _count(connection, made)
     words = [
@@ -129,6 +148,8 @@ def _write(connection: Connection, head: tuple[int, int], made: Sequence[Indexed
     ]
     if words:
         connection.execute(_WORDS[connection.dialect.name], words)
+        counts = Counter(word for each in made for word in each.words)
+        _count_words(connection, counts)
     connection.execute(update(_head).values(size=size + len(made)))
 
 
@@ -147,6 +168,19 @@ def _count(connection: Connection, made: Iterable[Indexed]) -> None:
         _COUNT,
         [{"term": term, "day": day, "count": count} for (term, day), count in counts.items()],
     )
+
+
+def _count_words(connection: Connection, counts: Mapping[str, int]) -> None:
+    rows = [{"word": word, "count": count} for word, count in sorted(counts.items())]
+    connection.execute(_COUNT_WORD, rows)
+
+
+def number(term: str) -> int:
+    """The number that stands for a term in the table: of 64 bits, so that none has another's.
+
+    It is the beginning of its SHA-256. A table of the terms themselves takes twice the space.
+    """
+    return int.from_bytes(hashlib.sha256(term.encode()).digest()[:8], "big", signed=True)
 
 
 def _lexemes(connection: Connection, each: Indexed) -> Iterable[str]:
@@ -177,16 +211,51 @@ def forget(connection: Connection, message_id: str) -> None:
     row = connection.execute(query).one_or_none()
     if row is None:
         return
-    connection.execute(_FORGET_WORDS[connection.dialect.name], {"idx": row.idx})
-    erased = delete(_terms).where(_terms.c.idx == row.idx, _terms.c.term.in_(search.ERASABLE))
-    for term in connection.execute(erased.returning(_terms.c.term)).scalars().all():
-        connection.execute(_COUNT, {"term": term, "day": row.time[:10], "count": -1})
+    _forget_words(connection, row.idx)
+    erasable = {number(term): term for term in search.ERASABLE}
+    erased = delete(_terms).where(_terms.c.idx == row.idx, _terms.c.term.in_(erasable))
+    for found in connection.execute(erased.returning(_terms.c.term)).scalars().all():
+        values = {"term": erasable[found], "day": row.time[:10], "count": -1}
+        connection.execute(_COUNT, values)
+
+
+def _forget_words(connection: Connection, idx: int) -> None:
+    dialect = connection.dialect.name
+    words = connection.execute(_WORDS_OF[dialect], {"idx": idx}).scalar_one_or_none()
+    if words is None:
+        return
+    connection.execute(_FORGET_WORDS[dialect], {"idx": idx})
+    for word in words.split():
+        ours = _vocabulary.c.word == word
+        connection.execute(update(_vocabulary).where(ours).values(count=_vocabulary.c.count - 1))
+        connection.execute(delete(_vocabulary).where(ours, _vocabulary.c.count <= 0))
+
+
+async def purge(database: Database) -> None:
+    """Have the words that were forgotten leave SQLite's files.
+
+    FTS5 only notes what was deleted; the words go when all that was written before and since is
+    merged. That is done bit by bit, so that commits come in between.
+    """
+    pages = -_MERGED_PAGES  # negative to begin
+    while await database.write(partial(_merge, pages=pages)):
+        pages = _MERGED_PAGES
+
+
+def _merge(connection: Connection, pages: int) -> bool:
+    """Merge some pages of words; tells whether there may be more."""
+    if connection.dialect.name == "postgresql":
+        return False  # there VACUUM does it
+    changes = text("SELECT total_changes()")
+    before = connection.execute(changes).scalar_one()
+    connection.execute(_MERGE, {"pages": pages})
+    return bool(connection.execute(changes).scalar_one() - before >= 2)
 
 
 def clear(connection: Connection) -> None:
     """Empty the index; it is made again from the log."""
     connection.execute(select(_head.c.size).with_for_update())
-    for table in (_terms, _counts):
+    for table in (_terms, _counts, _vocabulary):
         connection.execute(delete(table))
     connection.execute(text("DELETE FROM search_words"))
     connection.execute(update(_head).values(size=0))

@@ -25,7 +25,14 @@ _MIGRATION_LOCK = 0x4E485249
 _MUST_NOT_BE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-_ERASED_FROM = ("messages", "log_private", "answers", "search_terms", "search_words")
+_ERASED_FROM = (
+    "messages",
+    "log_private",
+    "answers",
+    "search_terms",
+    "search_words",
+    "search_vocabulary",
+)
 
 T = TypeVar("T")
 

@@ -1,13 +1,13 @@
 """Searching the log: a page takes a bounded time, however large the log and rare what is sought.
 
-Of all terms that must hold, the rarest is followed through the log and the others are looked up
-where it occurs. Two frequent terms that rarely meet would be followed for long: after ``BUDGET``
-entries the search says how far it came, and goes on from there when it is asked again. What is not
-yet in the index is searched too, by making its part of the index in memory.
+Of all terms and words that must hold, the rarest is followed through the log and the others are
+looked up where it occurs. What is frequent and rarely meets would be followed for long: after
+``BUDGET`` entries the search says how far it came, and goes on from there when it is asked again.
+What is not yet in the index is searched too, by making its part of the index in memory.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
-    literal_column,
+    literal,
     select,
     table,
     text,
@@ -31,15 +31,19 @@ from hub.ledger.queries import Event, EventFilter, Page
 from hub.ledger.search import Word
 from hub.store import index, tables
 from schemas.encoding import format_time, parse_time
+from schemas.refusal import Refused
 
-BUDGET = 4_000
-"""Entries looked at for one page: some ten milliseconds."""
+BUDGET = 1_000
+"""Entries looked at in one round: some ten milliseconds."""
+
+WORDS_BUDGET = 20_000
+"""Entries with one word in which others are sought in one round; the database does it by itself."""
+
+MAX_ENDINGS = 100
+"""Words that a beginning may stand for: each is looked up for itself."""
 
 TAIL = 250
 """Entries not yet in the index that are looked at for one page; each has to be read."""
-
-RARE = 1_000
-"""A term with fewer entries is followed even where words are sought, too."""
 
 CLOCKS_APART = timedelta(minutes=5)
 """By how much the time of an entry may be before that of an earlier one: hubs on one log have a
@@ -49,6 +53,7 @@ _entry = tables.log_entries
 _private = tables.log_private
 _terms = tables.search_terms
 _counts = tables.search_counts
+_vocabulary = tables.search_vocabulary
 
 # Entries stand in the log in the order of their times, so that halving finds the place of a time.
 _FIRST_AT = text(
@@ -75,20 +80,7 @@ _WITH_WORDS = {
 
 _words_row = table("search_words", column("rowid"), column("idx"), column("words"))
 
-_HAS_WORDS: Mapping[str, Callable[[ColumnElement[int], str], ColumnElement[bool]]] = {
-    "sqlite": lambda idx, words: (
-        select(_words_row.c.rowid)
-        .where(literal_column("search_words").op("MATCH")(words), _words_row.c.rowid == idx)
-        .scalar_subquery()
-        .is_not(None)
-    ),
-    "postgresql": lambda idx, words: (
-        select(_words_row.c.idx)
-        .where(_words_row.c.words.op("@@")(cast(words, TSQUERY)), _words_row.c.idx == idx)
-        .scalar_subquery()
-        .is_not(None)
-    ),
-}
+_LAST_LETTER = chr(0x10FFFF)
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -101,6 +93,21 @@ class Span(msgspec.Struct, frozen=True):
     def within(self, low: int, high: int) -> "Span":
         """What of it is in another span."""
         return Span(max(self.low, low), min(self.high, high), self.newest_first)
+
+    def first(self, count: int) -> "Span":
+        """So many entries of it, those that are read first."""
+        if self.newest_first:
+            return self.within(self.high - count, self.high)
+        return self.within(self.low, self.low + count)
+
+    def up_to(self, last: int) -> "Span":
+        """What of it is read up to an entry, with that."""
+        return self.within(last, self.high) if self.newest_first else self.within(0, last + 1)
+
+    @property
+    def last(self) -> int:
+        """The entry that is read last."""
+        return self.low if self.newest_first else self.high - 1
 
 
 class Scanned(msgspec.Struct, frozen=True):
@@ -167,24 +174,28 @@ def _events(connection: Connection, indices: Sequence[int]) -> Sequence[Event]:
 
 
 def _in_tail(connection: Connection, wanted: EventFilter, span: Span, limit: int) -> Scanned:
-    if span.newest_first:
-        near = span.within(span.high - TAIL, span.high)
-    else:
-        near = span.within(span.low, span.low + TAIL)
+    near = span.first(TAIL)
     made = [search.index(source) for source in index.sources(connection, near.low, near.high)]
     if span.newest_first:
         made.reverse()
     found = [each.index for each in made if each.matches(wanted)][:limit]
     if len(found) == limit:
         return Scanned(found, found[-1])
-    return Scanned(found, None if near == span else made[-1].index)
+    return Scanned(found, None if near == span else near.last)
+
+
+class Sought(msgspec.Struct, frozen=True):
+    """A word that must occur: the words that will do, and how many entries they have in all."""
+
+    words: tuple[str, ...]
+    count: int
 
 
 class Lead(msgspec.Struct, frozen=True):
     """What is followed through the log: a term or words, or else every entry."""
 
     term: str | None = None
-    words: tuple[Word, ...] = ()
+    words: tuple[Sought, ...] = ()
 
 
 def _in_index(connection: Connection, wanted: EventFilter, span: Span, limit: int) -> Scanned:
@@ -199,18 +210,21 @@ def bounded(
     """The entries of a span of the index that match, in its order.
 
     It looks at no more than ``budget`` entries, and gives the last of them if they may not be all.
-    Where nothing else must hold of what is followed, all are found, and ``enough`` are looked at.
+    Where nothing else must hold of what is followed, ``enough`` are looked at.
+
+    Raises:
+        Refused: ``bad-request``; too many words have a beginning that is sought.
     """
     lead = _lead(connection, wanted)
-    query, idx = _followed(connection, lead, span)
+    near = _near(connection, lead, span)
+    query, idx = _followed(connection, lead, near)
     conditions = _conditions(connection, wanted, lead, idx)
     most = budget if conditions else enough
     stop = connection.execute(query.offset(most - 1).limit(1)).scalar_one_or_none()
-    if stop is not None:
-        span = span.within(stop, span.high) if span.newest_first else span.within(0, stop + 1)
-        query, idx = _followed(connection, lead, span)
-        conditions = _conditions(connection, wanted, lead, idx)
-    return query.where(*conditions), stop
+    if stop is None:
+        return query.where(*conditions), None if near == span else near.last
+    query, idx = _followed(connection, lead, near.up_to(stop))
+    return query.where(*_conditions(connection, wanted, lead, idx)), stop
 
 
 def _lead(connection: Connection, wanted: EventFilter) -> Lead:
@@ -219,10 +233,41 @@ def _lead(connection: Connection, wanted: EventFilter) -> Lead:
         for term in search.terms(wanted)
     }
     rarest = min(counts, key=lambda term: counts[term], default=None)
-    words = search.asked(wanted.text)
-    if words and (rarest is None or counts[rarest] > RARE):
+    words = tuple(_sought(connection, word) for word in search.asked(wanted.text))
+    if words and (rarest is None or _rarest(words) < counts[rarest]):
         return Lead(words=words)
     return Lead(rarest)
+
+
+def _rarest(words: Sequence[Sought]) -> int:
+    return min(word.count for word in words)
+
+
+def _sought(connection: Connection, word: Word) -> Sought:
+    query = select(_vocabulary.c.word, _vocabulary.c.count).limit(MAX_ENDINGS + 1)
+    if word.prefix:
+        query = query.where(
+            _vocabulary.c.word >= word.letters, _vocabulary.c.word < word.letters + _LAST_LETTER
+        )
+    else:
+        query = query.where(_vocabulary.c.word == word.letters)
+    found = connection.execute(query).all()
+    if len(found) > MAX_ENDINGS:
+        detail = (
+            f"More than {MAX_ENDINGS} words begin with “{word.letters}”; "
+            "write more of the word before the *."
+        )
+        raise Refused("bad-request", detail)
+    words = tuple(sorted(each for each, _ in found))
+    return Sought(words or (word.letters,), sum(count for _, count in found))
+
+
+def _near(connection: Connection, lead: Lead, span: Span) -> Span:
+    """What of a span is searched in one round: frequent words may never meet."""
+    if len(lead.words) < 2:
+        return span
+    indexed, _ = sizes(connection)
+    return span.first(1 + indexed * WORDS_BUDGET // (1 + _rarest(lead.words)))
 
 
 def _count(connection: Connection, term: str, wanted: EventFilter) -> int:
@@ -245,15 +290,15 @@ def _followed(
     idx = _entry.c.idx if lead.term is None else _terms.c.idx
     query = select(idx).where(idx >= span.low, idx < span.high)
     if lead.term is not None:
-        query = query.where(_terms.c.term == lead.term)
+        query = query.where(_terms.c.term == index.number(lead.term))
     return query.order_by(idx.desc() if span.newest_first else idx), idx
 
 
-def _with_words(dialect: str, words: Sequence[Word], span: Span) -> ColumnElement[int]:
+def _with_words(dialect: str, words: Sequence[Sought], span: Span) -> ColumnElement[int]:
     blocks = (span.low // index.WORDS_BLOCK, (span.high - 1) // index.WORDS_BLOCK)
     first, last = reversed(blocks) if span.newest_first else blocks
     values = {
-        "words": _sought(dialect, words),
+        "words": _expression(dialect, words),
         "low": span.low,
         "high": span.high,
         "first": first,
@@ -267,11 +312,14 @@ def _with_words(dialect: str, words: Sequence[Word], span: Span) -> ColumnElemen
     return subquery.c.idx
 
 
-def _sought(dialect: str, words: Sequence[Word]) -> str:
-    """Words as the database asks for them. Letters and digits mean nothing else to it."""
-    if dialect == "sqlite":
-        return " ".join(f'"{word.letters}"{"*" if word.prefix else ""}' for word in words)
-    return " & ".join(f"'{word.letters}'{':*' if word.prefix else ''}" for word in words)
+def _expression(dialect: str, words: Sequence[Sought]) -> str:
+    """Words as the database asks for them. Letters and digits mean nothing else to it.
+
+    No beginnings: either database would gather all entries with any of the words at once.
+    """
+    quote, any_of, all_of = ('"', " OR ", " AND ") if dialect == "sqlite" else ("'", " | ", " & ")
+    each = (any_of.join(f"{quote}{word}{quote}" for word in sought.words) for sought in words)
+    return all_of.join(f"({alternatives})" for alternatives in each)
 
 
 def _conditions(
@@ -284,17 +332,32 @@ def _conditions(
     """
     row, entry = _terms.alias("row"), _entry.alias("entry")
     conditions: list[ColumnElement[bool]] = [
-        select(row.c.idx).where(row.c.term == term, row.c.idx == idx).scalar_subquery().is_not(None)
+        select(row.c.idx)
+        .where(row.c.term == index.number(term), row.c.idx == idx)
+        .scalar_subquery()
+        .is_not(None)
         for term in search.terms(wanted)
         if term != lead.term
     ]
     words = search.asked(wanted.text)
     if words and not lead.words:
-        dialect = connection.dialect.name
-        conditions.append(_HAS_WORDS[dialect](idx, _sought(dialect, words)))
+        conditions.append(_has_words(connection.dialect.name, idx, words))
     time = select(entry.c.time).where(entry.c.idx == idx).scalar_subquery()
     if wanted.since is not None:
         conditions.append(time >= wanted.since)
     if wanted.until is not None:
         conditions.append(time < wanted.until)
     return conditions
+
+
+def _has_words(dialect: str, idx: ColumnElement[int], words: Sequence[Word]) -> ColumnElement[bool]:
+    """Whether the row of an entry has all these words; FTS5 would begin anew for each entry."""
+    row = _words_row.alias("words_row")
+    if dialect == "sqlite":
+        parts = [f" {word.letters}{'' if word.prefix else ' '}" for word in words]
+        key, padded = row.c.rowid, literal(" ") + row.c.words + literal(" ")
+        has = [func.instr(padded, part) > 0 for part in parts]
+    else:
+        query = " & ".join(f"'{word.letters}'{':*' if word.prefix else ''}" for word in words)
+        key, has = row.c.idx, [row.c.words.op("@@")(cast(query, TSQUERY))]
+    return select(key).where(key == idx, *has).scalar_subquery().is_not(None)

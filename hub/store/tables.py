@@ -37,8 +37,9 @@ TIME = String(24)
 CODE = String(16)
 ID = String(36)
 
-# Compared by bytes: terms of one name are one range.
+# Compared by bytes: terms of one name are one range, and so are words with one beginning.
 TERM = String(120).with_variant(String(120, collation="C"), "postgresql")
+WORD = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 # Edited rows no longer hash to the tiles, tiles no longer to the signed checkpoint.
 log_entries = Table(
@@ -262,12 +263,12 @@ sessions = Table(
     Column("seen", TIME, nullable=False),
 )
 
-# The search index: what each entry is found by. It can be dropped and made again from the log;
-# an edited one misleads a search, never a proof.
+# The search index: what each entry is found by, each term as its number. It can be dropped and made
+# again from the log; an edited one misleads a search, never a proof.
 search_terms = Table(
     "search_terms",
     metadata,
-    Column("term", TERM, primary_key=True),
+    Column("term", NUMBER, primary_key=True, autoincrement=False),
     Column("idx", NUMBER, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
@@ -278,6 +279,15 @@ search_counts = Table(
     metadata,
     Column("term", TERM, primary_key=True),
     Column("day", String(10), primary_key=True),
+    Column("count", NUMBER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The words that there are, and in how many entries.
+search_vocabulary = Table(
+    "search_vocabulary",
+    metadata,
+    Column("word", WORD, primary_key=True),
     Column("count", NUMBER, nullable=False),
     sqlite_with_rowid=False,
 )

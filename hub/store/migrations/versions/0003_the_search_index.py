@@ -10,6 +10,7 @@ depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TERM = sa.String(length=120).with_variant(sa.String(length=120, collation="C"), "postgresql")
+WORD = sa.String(length=64).with_variant(sa.String(length=64, collation="C"), "postgresql")
 
 # Words come as they are compared: each database only has to keep them apart. FTS5's ascii tokenizer
 # takes every other character for a letter; without positions, nobody can put a text together again.
@@ -30,7 +31,7 @@ def upgrade() -> None:
     """Make the tables; the index begins with the first entry."""
     op.create_table(
         "search_terms",
-        sa.Column("term", TERM, nullable=False),
+        sa.Column("term", NUMBER, autoincrement=False, nullable=False),
         sa.Column("idx", NUMBER, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("term", "idx", name=op.f("pk_search_terms")),
         sqlite_with_rowid=False,
@@ -41,6 +42,13 @@ def upgrade() -> None:
         sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("count", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("term", "day", name=op.f("pk_search_counts")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "search_vocabulary",
+        sa.Column("word", WORD, nullable=False),
+        sa.Column("count", NUMBER, nullable=False),
+        sa.PrimaryKeyConstraint("word", name=op.f("pk_search_vocabulary")),
         sqlite_with_rowid=False,
     )
     head = op.create_table(
