@@ -28,6 +28,7 @@ from tests.simulator.waiting import until
 
 REASON = "The person named in it asked for it."
 MARK = "an unmistakable word of a complaint"
+WORD = b"unmistakable"
 
 
 def words(text=MARK):
@@ -138,8 +139,10 @@ async def test_the_bytes_leave_the_files_of_the_database(settings, clock, monkey
         message_id = await send(kz)
         encoded = b64url((MARK * 3).encode())[8:40].encode()
         assert encoded in everything(settings.folder)
+        await until(lambda: WORD in everything(settings.folder))  # in the search index
         await erase(hub, message_id)
         await until(lambda: encoded not in everything(settings.folder))
+        await until(lambda: WORD not in everything(settings.folder))
         await until(settings.erasures.exists)
         assert settings.erasures.read_text() == f"{message_id} {builders.time()}\n"
         assert (await hub.operator.get("/v1/audit/verify"))["ok"]
