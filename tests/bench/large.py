@@ -1,19 +1,22 @@
 """``python -m tests.bench.large --events N``: what queries and commits cost in a log of N entries.
 
-The log is synthetic but written as the hub writes it: by the journal, hashed into the tree, signed.
-One entry in three is a message of one of 6 members to some others, one a receipt, one a query; they
-are spread over ten years. Everything is measured at 100,000 entries and again at N, on both
-databases. Contents are few and short, so that bytes an entry are about the index and not the texts.
+One entry in three is a message of one of 6 members to some others, one a receipt, one a query; N of
+them make ten years. The first 100,000 are written and indexed as the hub does it, and then copied
+within the database, with times and ids of their own (``tests/bench/copying.py``). On each database
+there are three logs, of 10,000, 100,000 and N entries, which are asked in turn: what else the
+machine does at a time meets all of them. Contents are few and short, so that bytes an entry are
+about the index and not the texts.
 """
 
 import argparse
 import asyncio
-import hashlib
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,22 +33,27 @@ from hub.ledger.queries import EventFilter
 from hub.ledger.sequence import Draft, LogKey
 from hub.store.database import Database, open_database
 from hub.store.index import Index
-from hub.store.journal import Journal
+from hub.store.journal import Journal, load_state
 from hub.store.queries import Queries
 from schemas import entry as entries
 from schemas import jsontext, signature
-from schemas.encoding import b64url, uuid7
+from schemas.encoding import b64url, parse_time
 from schemas.vocabulary import THEMES
 from tests import builders
+from tests.bench.copying import THREAD, Calendar, Copies
 from tests.conftest import server_folder
 
 FILE = Path("build/bench-large.json")
 
-SMALL = 100_000
+SMALL = (10_200, 100_200)
+"""Entries of the logs that N is compared with; a thread has 300."""
+
 CHUNK = 3_000
 """Entries written in one transaction."""
 
-ASKED = 60
+DATABASES = ("SQLite", "PostgreSQL")
+
+ASKED = 100
 """Times that each shape is asked, with other values."""
 
 COMMITS = 30
@@ -66,8 +74,10 @@ class Filling:
     def __init__(self, database: Database, events: int) -> None:
         self.database = database
         self.state = State()
+        milliseconds = timedelta(milliseconds=1)
+        start = (builders.NOW - YEARS - datetime(1970, 1, 1, tzinfo=UTC)) // milliseconds
+        self.calendar = Calendar(start, YEARS // milliseconds, events)
         self._journal = Journal(database)
-        self._pace = YEARS / events
         self._random = random.Random(1)
         self._contents = [_envelope(self._random, number) for number in range(500)]
 
@@ -77,11 +87,11 @@ class Filling:
 
     def at(self, index: int) -> datetime:
         """The time of an entry."""
-        return builders.NOW - YEARS + self._pace * index
+        return parse_time(self.calendar.time(index))
 
     def message_id(self, index: int) -> str:
         """The id of the message that an entry accepted; that of every third is one."""
-        return uuid7(self.at(index), hashlib.sha256(index.to_bytes(8, "big")).digest()[:10])
+        return self.calendar.message_id(index)
 
     async def append(self, count: int) -> None:
         """Write so many entries in one commit."""
@@ -110,7 +120,7 @@ class Filling:
             sender=sender,
             kind="activity_bulletin.v1",
             marking=marking,
-            thread=self.message_id(index - index % 300),
+            thread=self.message_id(index - index % THREAD),
             accepted=batch.time,
             expires=None,
             payload_digest="",
@@ -186,8 +196,8 @@ SHAPES: Mapping[str, Ask] = {
     "theme and goal": lambda c, f: EventFilter(
         theme=c.choice([*THEMES]), sdg=str(c.randint(1, 17)), before=_place(c, f)
     ),
-    "message": lambda c, f: EventFilter(message=f.message_id(_place(c, f) // 3 * 3)),
-    "thread": lambda c, f: EventFilter(thread=f.message_id(_place(c, f) // 300 * 300)),
+    "message": lambda c, f: EventFilter(message=f.message_id((_place(c, f) - 1) // 3 * 3)),
+    "thread": lambda c, f: EventFilter(thread=f.message_id((_place(c, f) - 1) // THREAD * THREAD)),
     "time": lambda c, f: EventFilter(since=_day(c, f), member=_code(c)),
     "a frequent word": lambda c, f: EventFilter(text=c.choice(WORDS), before=_place(c, f)),
     "a rare word": lambda c, f: EventFilter(text=f"word{c.randrange(500)}", before=_place(c, f)),
@@ -212,48 +222,74 @@ class Measured(msgspec.Struct, frozen=True):
     bytes_each: dict[str, float]
 
 
-async def grow(filling: Filling, size: int, console: Console) -> None:
-    """Write entries up to a size, and fill the index."""
+async def fill(filling: Filling, size: int, bar: Progress) -> None:
+    """Make a log of at least so many entries: write the first of them, and copy those."""
+    first = min(size, SMALL[-1])
+    written = bar.add_task(f"writing {first:,}", total=first)
+    while filling.size < first:
+        await filling.append(min(CHUNK, first - filling.size))
+        bar.update(written, completed=filling.size)
     index = Index(filling.database)
-    with Progress(console=console) as bar:
-        written = bar.add_task("writing", total=size, completed=filling.size)
-        while filling.size < size:
-            await filling.append(min(CHUNK, size - filling.size))
-            bar.update(written, completed=filling.size)
-        indexed = bar.add_task("indexing", total=size)
-        more = True
-        while more:
-            more = await index.advance()
-            bar.update(indexed, completed=await filling.database.read(_indexed))
+    while await index.advance():
+        pass
+    if filling.size < size:
+        await copy(filling, -(-size // first), bar)
     await filling.database.write(lambda connection: connection.execute(text("ANALYZE")))
 
 
-def _indexed(connection: Connection) -> int:
-    return int(connection.execute(text("SELECT size FROM search_head")).scalar_one())
+async def copy(filling: Filling, times: int, bar: Progress) -> None:
+    """Make a log so many times as large."""
+    database, state = filling.database, filling.state
+    copies = Copies(filling.calendar, filling.size, state.positions)
+    await database.write(copies.begin)
+    for number in bar.track(range(1, times), description="copying it"):
+        await database.write(partial(copies.add, copy=number))
+    await database.write(partial(copies.end, copies=times - 1))
+    tree = (await database.read(load_state)).tree
+    positions = {code: last * times for code, last in state.positions.items()}
+    filling.state = State(tree, state.directory, positions)
 
 
-async def measure(filling: Filling) -> Measured:
-    """Ask every shape and time commits. What the commits append stays out of the index."""
-    queries, chance = Queries(filling.database), random.Random(2)
-    p50, p95 = {}, {}
-    for name, shape in SHAPES.items():
-        taken = []
-        for _ in range(ASKED):
-            wanted = shape(chance, filling)
+async def measure(fillings: Sequence[Filling]) -> list[Measured]:
+    """Ask every shape and time commits, of all logs in turn."""
+    asked = {name: await _ask(fillings, shape) for name, shape in SHAPES.items()}
+    sizes = [filling.size for filling in fillings]
+    weights = []
+    for filling in fillings:
+        await filling.database.scrub()  # what waits in SQLite's log to be written
+        weights.append(await filling.database.read(_weights))
+    commits = await _timed(fillings, COMMITS, lambda filling: filling.append(100))
+    return [
+        Measured(
+            size,
+            {name: statistics.median(taken[at]) for name, taken in asked.items()},
+            {name: statistics.quantiles(taken[at], n=20)[-1] for name, taken in asked.items()},
+            statistics.median(commits[at]),
+            {name: weight / size for name, weight in weights[at].items() if weight / size >= 2},
+        )
+        for at, size in enumerate(sizes)
+    ]
+
+
+async def _ask(fillings: Sequence[Filling], shape: Ask) -> list[list[float]]:
+    queries = {id(filling): Queries(filling.database) for filling in fillings}
+    chance = random.Random(2)
+    return await _timed(
+        fillings, ASKED, lambda filling: queries[id(filling)].search(shape(chance, filling))
+    )
+
+
+async def _timed(
+    fillings: Sequence[Filling], times: int, work: Callable[[Filling], Awaitable[object]]
+) -> list[list[float]]:
+    """The milliseconds that something takes in each log."""
+    taken: list[list[float]] = [[] for _ in fillings]
+    for _ in range(times):
+        for filling, own in zip(fillings, taken, strict=True):
             begun = time.perf_counter()
-            await queries.search(wanted)
-            taken.append((time.perf_counter() - begun) * 1_000)
-        p50[name] = statistics.median(taken)
-        p95[name] = statistics.quantiles(taken, n=20)[-1]
-    size = filling.size
-    weights = await filling.database.read(_weights)
-    each = {name: weight / size for name, weight in weights.items() if weight / size >= 2}
-    commits = []
-    for _ in range(COMMITS):
-        begun = time.perf_counter()
-        await filling.append(100)
-        commits.append((time.perf_counter() - begun) * 1_000)
-    return Measured(size, p50, p95, statistics.median(commits), each)
+            await work(filling)
+            own.append((time.perf_counter() - begun) * 1_000)
+    return taken
 
 
 def _weights(connection: Connection) -> dict[str, int]:
@@ -272,21 +308,34 @@ def _weights(connection: Connection) -> dict[str, int]:
     return {name: int(weight) for name, weight in connection.execute(text(query))}
 
 
-async def measure_both(events: int, folder: Path, console: Console) -> dict[str, list[Measured]]:
-    """Both databases, one after the other, each at both sizes."""
+async def measure_one(urls: Mapping[int, str], folder: Path, console: Console) -> list[Measured]:
+    """Logs of these sizes, each in a database of its own."""
+    events = max(urls)
+    async with AsyncExitStack() as stack:
+        fillings = []
+        with Progress(console=console) as bar:
+            for size, url in urls.items():
+                database = await open_database(url, folder)
+                stack.push_async_callback(database.close)
+                fillings.append(Filling(database, events))
+                await fill(fillings[-1], size, bar)
+        return await measure(fillings)
+
+
+async def measure_all(
+    names: Sequence[str], events: int, folder: Path, console: Console
+) -> dict[str, list[Measured]]:
+    """The databases of these names, one after the other."""
     found: dict[str, list[Measured]] = {}
-    async with servers.postgresql(folder, "large") as server:
-        for name, url in (("SQLite", "sqlite:///large.sqlite"), ("PostgreSQL", server.url)):
+    async with servers.postgresql(folder, "unused") as server:
+        for name in names:
             console.print(f"{name} ...")
-            database = await open_database(url, folder)
-            try:
-                filling = Filling(database, events)
-                found[name] = []
-                for size in sorted({min(SMALL, events), events}):
-                    await grow(filling, size, console)
-                    found[name].append(await measure(filling))
-            finally:
-                await database.close()
+            urls = {}
+            for size in (*SMALL, events):
+                made = await server.create(f"of_{size}") if name == "PostgreSQL" else None
+                urls[size] = f"sqlite:///of-{size}.sqlite" if made is None else made.url
+            found[name] = await measure_one(urls, folder, console)
+            console.print(*tables({name: found[name]}))
     return found
 
 
@@ -311,11 +360,12 @@ def tables(found: Mapping[str, Sequence[Measured]]) -> Iterator[Table]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.large")
     parser.add_argument("--events", type=int, default=10_000_000, help="entries of the large log")
-    events = parser.parse_args().events
+    parser.add_argument("--only", choices=DATABASES, help="one of the two databases")
+    asked = parser.parse_args()
+    names = DATABASES if asked.only is None else [asked.only]
     console = Console()
     with server_folder() as folder:
-        found = asyncio.run(measure_both(events, folder, console))
-    console.print(*tables(found))
+        found = asyncio.run(measure_all(names, asked.events, folder, console))
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     console.print(f"written to {FILE}")

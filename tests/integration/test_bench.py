@@ -26,15 +26,16 @@ async def test_everything_is_measured_and_reported():
     assert f"{report['aims'][0]['reached']:.2f}" in text.getvalue()
 
 
-async def test_a_large_log_is_measured_at_both_sizes_on_both_databases(monkeypatch):
-    monkeypatch.setattr(large, "SMALL", 300)
+async def test_a_large_log_is_measured_at_three_sizes_on_both_databases(monkeypatch):
+    monkeypatch.setattr(large, "SMALL", (300, 600))
     monkeypatch.setattr(large, "ASKED", 2)
-    monkeypatch.setattr(large, "COMMITS", 1)
+    monkeypatch.setattr(large, "COMMITS", 2)
+    quiet = Console(file=io.StringIO())
     with server_folder() as folder:
-        found = await large.measure_both(600, folder, Console(file=io.StringIO()))
+        found = await large.measure_all(large.DATABASES, 1_800, folder, quiet)
     assert {name: [each.size for each in at] for name, at in found.items()} == {
-        "SQLite": [300, 600],
-        "PostgreSQL": [300, 600],
+        "SQLite": [300, 600, 1_800],
+        "PostgreSQL": [300, 600, 1_800],
     }
     for at in found.values():
         for each in at:
