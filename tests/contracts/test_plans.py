@@ -124,11 +124,16 @@ SEARCHES = [
     EventFilter(type="operator.query", actor="account:a", since="2016-01-01T00:00:00.000Z"),
     EventFilter(thread=message_id(), marking="TLP:GREEN"),
     EventFilter(text="visit", before=500),
+    EventFilter(text="visit rights", before=500),
+    EventFilter(text="hu*", before=500),
     EventFilter(text="visit", recipient="kg", before=500),
     EventFilter(text="visit", message=message_id()),
 ]
 
-LARGE = "log_entries|log_private|messages|deliveries|search_terms|search_counts|search_words"
+LARGE = (
+    "log_entries|log_private|messages|deliveries|search_terms|search_counts|search_vocabulary|"
+    "search_words|words_row"
+)
 
 
 async def filled(database):
@@ -164,7 +169,7 @@ async def test_sqlite_searches_by_an_index(sqlite_log, wanted):
     lines = await plans(sqlite_log, wanted, "EXPLAIN QUERY PLAN")
     assert any("search_terms" in line or "log_entries" in line for line in lines)
     scans = [line for line in lines if re.match(f"SCAN ({LARGE})", line)]
-    assert all("VIRTUAL TABLE INDEX" in scan and "M" in scan.split(":")[-1] for scan in scans)
+    assert all(re.search("VIRTUAL TABLE INDEX .*:(.*M|=)", scan) for scan in scans)
     assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in lines)
 
 

@@ -844,6 +844,54 @@ class TestPages:
         assert page.next is not None
         assert await filled.queries.events(asked) == []
 
+    async def test_end_early_where_frequent_words_never_meet(self, filled, monkeypatch):
+        monkeypatch.setattr(search, "WORDS_BUDGET", 4)
+        for number in range(20):
+            title = {"en": {"title": "Left" if number % 2 else "Right"}}
+            await filled.send(message(id=message_id(number + 50), texts=title))
+        while await Index(filled.database).advance():
+            pass
+        asked = EventFilter(text="left right", before=10**15, limit=7)
+        page = await filled.queries.search(asked)
+        assert page.events == []
+        assert page.next is not None
+        assert await filled.queries.events(asked) == []
+        both = message(id=message_id(99), texts={"en": {"title": "Left, right"}})
+        await filled.send(both)
+        assert len(await filled.queries.events(asked)) == 1
+
+
+class TestTheBeginningOfAWord:
+    """Of a word in three forms; beside the forms stands what does not begin so."""
+
+    @pytest.fixture
+    async def filled(self, store):
+        for number, title in enumerate(["Huquq", "Huquqi", "Huquqlari huquqi", "Huqu huqurq"]):
+            text = {"en": {"title": title}}
+            await store.send(message(id=message_id(number + 1), texts=text))
+        await Index(store.database).advance()
+        return store
+
+    async def found(self, store, **wanted):
+        return len(await store.queries.events(EventFilter(before=10**15, **wanted)))
+
+    async def test_finds_every_word_that_begins_so(self, filled):
+        assert await self.found(filled, text="huquq*") == 3
+        assert await self.found(filled, text="huqu*") == 4
+        assert await self.found(filled, text="huquql* huquq*") == 1
+        assert await self.found(filled, text="huquqlarimiz*") == 0
+
+    async def test_is_looked_for_in_what_is_found_by_something_else(self, filled):
+        for number, found in ((1, 1), (3, 1), (4, 0)):
+            wanted = {"text": "huquq*", "message": message_id(number)}
+            assert await self.found(filled, **wanted) == found
+
+    async def test_that_too_many_words_have_is_refused(self, filled, monkeypatch):
+        monkeypatch.setattr(search, "MAX_ENDINGS", 3)
+        assert await self.found(filled, text="huquq*") == 3
+        with pytest.raises(Refused, match="bad-request: More than 3 words begin with “huqu”"):
+            await self.found(filled, text="huqu*")
+
 
 class TestCounts:
     """Of bulletins of two days, of which every third is about children."""
@@ -1021,7 +1069,11 @@ class TestTheSearchIndex:
         return await store.database.read(
             lambda connection: [
                 sorted(map(tuple, connection.execute(select(table))))
-                for table in (tables.search_terms, tables.search_counts)
+                for table in (
+                    tables.search_terms,
+                    tables.search_counts,
+                    tables.search_vocabulary,
+                )
             ]
         )
 
@@ -1035,7 +1087,7 @@ class TestTheSearchIndex:
         await self.fill(store)
         at_once = await self.terms(store)
         await store.database.write(index.clear)
-        assert await self.terms(store) == [[], []]
+        assert await self.terms(store) == [[], [], []]
         monkeypatch.setattr(index, "BATCH", 1)
         await self.fill(store)
         assert await self.terms(store) == at_once
@@ -1061,8 +1113,18 @@ class TestTheSearchIndex:
             [found] = await store.queries.events(wanted)
             assert entries.decode(found.raw).subject == message_id(2)
         assert len(await store.queries.events(EventFilter(sender="kz"))) == 2
-        _, counts = await self.terms(store)
+        _, counts, vocabulary = await self.terms(store)
         assert [count for term, _, count in counts if term.startswith("sdg:")] == [1, 1]
+        assert {count for _, count in vocabulary} == {1}
+
+    async def test_knows_no_word_that_only_an_erased_message_had(self, store):
+        await store.send(message(texts={"en": {"title": "A visit to Amina"}}))
+        await store.send(message(id=message_id(2), texts={"en": {"title": "A visit"}}))
+        await self.fill(store)
+        for _ in range(2):
+            await store.database.write(lambda connection: index.forget(connection, message_id()))
+        _, _, vocabulary = await self.terms(store)
+        assert vocabulary == [("a", 1), ("visit", 1)]
 
     async def test_does_not_take_in_what_is_erased_while_it_is_being_made(self, store, monkeypatch):
         await store.send(message())

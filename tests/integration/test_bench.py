@@ -3,8 +3,13 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import text
 
+from hub.store import index
+from hub.store.database import open_database
 from tests.bench import large, results
 from tests.bench.__main__ import measure
 from tests.bench.scale import TINY
@@ -20,10 +25,10 @@ async def test_everything_is_measured_and_reported():
     assert 0 <= left <= TINY.backlog
     assert [name for name, figure in figures.items() if figure in (0, "")] == []
     assert len(report["aims"]) == len(found.aims)
-    text = io.StringIO()
-    Console(file=text, width=80).print(*results.tables(found))
-    assert text.getvalue().count("missed") == sum(not aim["met"] for aim in report["aims"])
-    assert f"{report['aims'][0]['reached']:.2f}" in text.getvalue()
+    told = io.StringIO()
+    Console(file=told, width=80).print(*results.tables(found))
+    assert told.getvalue().count("missed") == sum(not aim["met"] for aim in report["aims"])
+    assert f"{report['aims'][0]['reached']:.2f}" in told.getvalue()
 
 
 async def test_a_large_log_is_measured_at_three_sizes_on_both_databases(monkeypatch):
@@ -41,9 +46,50 @@ async def test_a_large_log_is_measured_at_three_sizes_on_both_databases(monkeypa
         for each in at:
             assert each.p95.keys() == large.SHAPES.keys()
             assert each.bytes_each["search_terms"] > 0
-    text = io.StringIO()
-    Console(file=text, width=80).print(*large.tables(found))
-    assert "sender and recipient" in text.getvalue()
+    told = io.StringIO()
+    Console(file=told, width=80).print(*large.tables(found))
+    assert "sender and recipient" in told.getvalue()
+
+
+async def test_a_copied_log_has_the_index_that_the_hub_would_make(database):
+    filling = large.Filling(database, 1_800)
+    with Progress(console=Console(file=io.StringIO())) as bar:
+        await large.fill(filling, 600, bar)
+        await large.copy(filling, 3, bar)
+    copied = await database.read(indexed)
+    await database.write(index.clear)
+    while await index.Index(database).advance():
+        pass
+    assert await database.read(indexed) == copied
+
+
+def indexed(connection):
+    """All rows of the index, apart from what receipts say of messages: their bytes are copied."""
+    questions = {
+        "search_terms": "SELECT term, idx FROM search_terms WHERE idx % 3 != 1",
+        "search_counts": "SELECT term, sum(count) FROM search_counts GROUP BY term",
+        "search_vocabulary": "SELECT word, count FROM search_vocabulary",
+        "search_head": "SELECT size FROM search_head",
+        "search_words": "SELECT * FROM search_words",
+    }
+    return {
+        name: sorted(map(tuple, connection.execute(text(question))))
+        for name, question in questions.items()
+    }
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request):
+    if request.param == "sqlite":
+        return "sqlite:///hub.sqlite"
+    return request.getfixturevalue("postgresql").url
+
+
+@pytest.fixture
+async def database(address, tmp_path):
+    opened = await open_database(address, tmp_path)
+    yield opened
+    await opened.close()
 
 
 def leaves(value, path=""):
