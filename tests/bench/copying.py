@@ -66,8 +66,10 @@ _FUNCTIONS = {
     ' \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\')',
     "id_of(idx BIGINT) RETURNS TEXT": f"substr({_HEX}, 1, 8) || '-' || substr({_HEX}, 9)"
     " || '-7000-8000-' || lpad(to_hex(idx), 12, '0')",
-    "number_of(term TEXT) RETURNS BIGINT": "CAST(CAST('x' || encode(substr(sha256("
-    "convert_to(term, 'UTF8')), 1, 8), 'hex') AS BIT(64)) AS BIGINT)",
+    "number_of(term TEXT) RETURNS BIGINT": "CAST(CAST('x' || CASE WHEN split_part(term, ':', 2)"
+    " LIKE '________-____-7%' THEN substr(split_part(term, ':', 2), 3, 6) || substr(digits, 7)"
+    " ELSE digits END AS BIT(64)) AS BIGINT)"
+    " FROM encode(substr(sha256(convert_to(term, 'UTF8')), 1, 8), 'hex') AS digits",
     "text_of(raw BYTEA) RETURNS TEXT": "convert_from(raw, 'UTF8')",
     "bytes_of(value TEXT) RETURNS BYTEA": "convert_to(value, 'UTF8')",
     "day_after(day TEXT, days BIGINT) RETURNS TEXT": "to_char(CAST(day AS DATE)"

@@ -36,7 +36,7 @@ from hub.store.lanes import StoredLanes
 from hub.store.queries import Queries
 from schemas import acceptance, checkpoint, jsontext, merkle
 from schemas import entry as entries
-from schemas.encoding import b64url, format_time
+from schemas.encoding import b64url, format_time, uuid7
 from schemas.refusal import Refused
 from tests import builders
 from tests.builders import NOW, message, message_id, response, signed
@@ -1150,6 +1150,21 @@ class TestTheSearchIndex:
         monkeypatch.undo()
         await self.fill(store)
         assert await store.queries.events(EventFilter(text="visit")) == []
+
+
+class TestTheNumberOfATerm:
+    def test_of_ids_of_one_time_is_near_and_of_their_names_differs(self):
+        terms = [f"{name}:{message_id(n)}" for name in ("message", "thread") for n in range(500)]
+        numbers = {index.number(term) for term in terms}
+        assert len(numbers) == len(terms)
+        assert max(numbers) - min(numbers) < 1 << 40
+        later = uuid7(NOW + timedelta(minutes=10), bytes(10))
+        assert index.number(f"message:{later}") > max(numbers)
+
+    def test_of_anything_else_has_64_bits(self):
+        numbers = [index.number(f"sender:{n}") for n in range(500)]
+        assert max(numbers) - min(numbers) > 1 << 63
+        assert all(-(1 << 63) <= number < 1 << 63 for number in numbers)
 
 
 class TestTheSchema:
