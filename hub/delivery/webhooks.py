@@ -3,8 +3,9 @@
 A crash at any point: a row that was claimed is due again when its lease is over, and is sent with
 the same ``webhook-id``. What was sent and not yet settled is sent once more; nothing is lost.
 
-One endpoint delays nobody. It has ``PER_ENDPOINT`` posts at a time, one while it fails, and those
-that fail share slots of their own: endpoints that hang cannot take what the others need.
+One endpoint delays nobody. It has ``PER_ENDPOINT`` posts at a time, one while it fails, and no
+more a second than its ``Pace``; those that fail share slots of their own: endpoints that hang
+cannot take what the others need.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import structlog
 from hub.delivery import schedule
 from hub.delivery.guard import Answer, Guard
 from hub.delivery.keyring import Keyring
+from hub.delivery.pace import Pace
 from hub.delivery.schedule import Due, EndpointState, Heard, Notice
 from hub.delivery.subscription import Subscription, egress
 from schemas import cloudevent, jsontext, webhook
@@ -240,7 +242,9 @@ class Webhooks:
         self._slots = {False: slots, True: max(1, slots // FAILING_SHARE)}
         self._known: dict[str, Subscription] = {}
         self._hot: dict[str, None] = {}
+        # What is due within a round; what is due later the rounds find, however much it is.
         self._later: list[tuple[datetime, str]] = []
+        self._pace = Pace()
         self._busy = Counter[str]()
         self._taken = Counter[bool]()
         self._results: list[Result] = []
@@ -248,6 +252,7 @@ class Webhooks:
         self._posts: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._stale = True
+        self._round = clock()
 
     async def close(self) -> None:
         """Drop the posts that are under way; they are made again."""
@@ -306,16 +311,17 @@ class Webhooks:
             self._stale |= seconds == ROUND_SECONDS
 
     async def _turn(self, tell: Tell) -> bool:
-        """Settle what came back, then claim what is due; whether anything was claimed."""
+        """Settle what came back, then claim what is due; whether there may be more to claim."""
         await self._settle(tell)
-        if self._stale:
-            self._stale = False
+        now = self._clock()
+        if self._stale or now >= self._round:
+            self._stale, self._round = False, now + timedelta(seconds=ROUND_SECONDS)
             self._known = {each.id: each for each in await self.store.subscriptions()}
             self._hot |= dict.fromkeys(self._known)
-        now = self._clock()
+            self._pace.forget(now)
         while self._later and self._later[0][0] <= now:
             self._hot[heapq.heappop(self._later)[1]] = None
-        room = self._room()
+        room = self._room(now)
         if not room:
             return False
         claimed = await self.store.claim(room, format_time(now), format_time(now + LEASE))
@@ -324,21 +330,31 @@ class Webhooks:
             self._hot.pop(subscription, None)
             if took[subscription] == most:
                 self._hot[subscription] = None  # behind all others
+        for each in claimed:
+            self._pace.take(_endpoint(self._known[each.subscription]), 1, now)
         await self._begin(claimed)
-        return bool(claimed)
+        # Where nothing was due, others that are hot have the room now.
+        return True
 
-    def _room(self) -> dict[str, int]:
+    def _room(self, now: datetime) -> dict[str, int]:
         """For subscriptions that may have something due: how many posts may begin."""
         room: dict[str, int] = {}
         busy, taken = self._busy.copy(), self._taken.copy()
         for name in list(self._hot):
+            if all(taken[failing] >= slots for failing, slots in self._slots.items()):
+                break
             subscription = self._known.get(name)
             if subscription is None or not self._may_be_sent_to(subscription):
                 del self._hot[name]
                 continue
             failing, endpoint = _is_failing(subscription), _endpoint(subscription)
+            pace = self._pace.room(endpoint, now)
+            if not pace:
+                del self._hot[name]
+                heapq.heappush(self._later, (self._pace.next(endpoint, now), name))
+                continue
             most = 1 if failing else PER_ENDPOINT
-            free = min(most - busy[endpoint], self._slots[failing] - taken[failing])
+            free = min(most - busy[endpoint], self._slots[failing] - taken[failing], pace)
             if free > 0:
                 room[name] = free
                 busy[endpoint] += free
@@ -420,7 +436,7 @@ class Webhooks:
             self._results = results + self._results
             raise
         for each in results:
-            if each.due.next is not None:
+            if each.due.next is not None and each.due.next < self._round:
                 heapq.heappush(self._later, (each.due.next, each.claimed.subscription))
             # A slot is free, and in its thread the next one may go.
             self._hot.setdefault(each.claimed.subscription)
