@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from tests.bench import broker, exchange, http_sqlite, latency, ledger, memory, results
+from tests.bench import broker, exchange, http_sqlite, latency, ledger, memory, results, webhooks
 from tests.bench.results import Results
 from tests.bench.scale import TINY, WHOLE, Scale
 
@@ -25,6 +25,8 @@ async def measure(console: Console, folder: Path, scale: Scale) -> Results:
     log = await ledger.measure(folder, scale)
     console.print("HTTP and SQLite against a bare POST ...")
     http = await http_sqlite.measure(folder / "http", scale)
+    console.print("Webhooks against a bare client ...")
+    hooks = await webhooks.measure(folder, scale)
     async with exchange.prepared(folder / "broker") as servers:
         console.print("RabbitMQ and PostgreSQL against bare relays ...")
         rates = await broker.measure(servers, scale)
@@ -33,7 +35,7 @@ async def measure(console: Console, folder: Path, scale: Scale) -> Results:
         console.print("Memory ...")
         weighed = await memory.measure(servers, scale)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return Results(machine, log, http, rates, latencies, weighed)
+    return Results(machine, log, http, hooks, rates, latencies, weighed)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from tests.bench.http_sqlite import HttpFigures
 from tests.bench.latency import LatencyFigures
 from tests.bench.ledger import LedgerFigures
 from tests.bench.memory import MemoryFigures
+from tests.bench.webhooks import WebhookFigures
 
 
 class Aim(msgspec.Struct, frozen=True):
@@ -33,16 +34,21 @@ class Results(msgspec.Struct, frozen=True):
     machine: str
     ledger: LedgerFigures
     http_sqlite: HttpFigures
+    webhooks: WebhookFigures
     broker: BrokerFigures
     latency: LatencyFigures
     memory: MemoryFigures
 
     @property
     def aims(self) -> tuple[Aim, ...]:
-        relayed, memory = self.broker, self.memory
+        relayed, memory, hooks = self.broker, self.memory, self.webhooks
         return (
             Aim("log hashed / hashlib alone", self.ledger.ratio, least=0.5),
             Aim("inclusion proofs/s", self.ledger.proofs, least=15_000),
+            Aim("webhooks / bare client", hooks.ratio, least=0.7),
+            Aim("taken by one that hangs", hooks.cost, most=0.05),
+            Aim("webhooks queued, peak MB", hooks.queued_peak_mb, most=150),
+            Aim("messages matched/s", hooks.matched, least=100),
             Aim("(c) / (a)", relayed.ratio, least=2.0),
             Aim("(c2) / (a)", relayed.receipted_ratio, least=1.2),
             # Two runs of the same differ by a tenth.
@@ -87,6 +93,13 @@ def _figures(results: Results) -> Iterator[tuple[str, *tuple[float | None, ...]]
     yield "inclusion proofs", log.proofs
     yield "bare POST", bare.per_second, bare.p50_ms, bare.p99_ms
     yield "hub, HTTP + SQLite", hub.per_second, hub.p50_ms, hub.p99_ms, http.hub_resident_mb
+    hooks = results.webhooks
+    yield "bare client, posts", hooks.bare
+    yield "the same, one connection a post", hooks.bare_fresh
+    yield "webhooks", hooks.worker, None, None, None, hooks.round_peak_mb
+    yield "webhooks, one endpoint hangs", hooks.hanging
+    yield f"webhooks, {hooks.queued:,} queued", None, None, None, None, hooks.queued_peak_mb
+    yield "matched with 1,000 subscriptions", hooks.matched
     yield "(a) relay, publish each", relayed.relay_each
     yield "(b) relay, publish once", relayed.relay_once
     yield "(c) hub, everything on", relayed.hub, None, None, relayed.hub_resident_mb

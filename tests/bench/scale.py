@@ -28,6 +28,13 @@ class Scale(msgspec.Struct, frozen=True):
     proofs: int = 10_000
     """Inclusion proofs in one batch."""
 
+    webhooks: int = 64
+    """Messages that are posted to each endpoint in a round."""
+    queued: int = 1_000
+    """Messages that each of a hundred subscriptions waits for when the worker is weighed."""
+    queued_seconds: float = 10
+    """How long it works on them."""
+
 
 WHOLE = Scale()
 
@@ -43,4 +50,7 @@ TINY = Scale(
     connector=20,
     entries=700,
     proofs=100,
+    webhooks=2,
+    queued=3,
+    queued_seconds=1,
 )
