@@ -316,8 +316,9 @@ async def _report_webhooks(service: Service, now: datetime) -> None:
     before = format_time(now - REPORT_EVERY)
     outcomes = await store.outcomes(format_time(now), before)
     for name, of_one in groupby(outcomes, lambda each: each.subscription):
-        told = (subscription.Reported(o.message, o.index, o.state, o.attempts) for o in of_one)
-        await service.change(subscription.Report(name, tuple(told)))
+        told = tuple(subscription.Reported(o.message, o.index, o.state, o.attempts) for o in of_one)
+        await service.change(subscription.Report(name, told))
+        service.metrics.webhooks_done(each.state for each in told)
     await store.forget(format_time(now - KEEP_DELIVERED))
 
 
@@ -488,6 +489,9 @@ async def _warn_of_ends(
 
 async def _survey(service: Service) -> None:
     """Measure what takes a query; all else is measured where it happens."""
+    if service.webhooks is not None:
+        store = service.webhooks.store
+        service.metrics.webhooks(await store.owing(), await store.subscriptions())
     service.metrics.surveyed(
         service.recorder.state.directory,
         await service.queries.waiting(),

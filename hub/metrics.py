@@ -7,7 +7,7 @@ chooses, so that nobody can fill the memory with new series.
 
 import shutil
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from hub.delivery.schedule import DeliveryState, EndpointState
+from hub.delivery.subscription import Subscription
 from hub.intake.batch import Committed
 from hub.intake.recorder import Journal, Recorded, Recorder, Transaction
 from hub.ledger.verify import Verdict
@@ -62,6 +64,10 @@ COUNTERS: Final[Mapping[str, Measure]] = MappingProxyType(
             "Requests at the HTTP door by route and status", ("route", "status")
         ),
         "nhri_hub_quarantined": Measure("Submissions from the broker put into quarantine"),
+        "nhri_hub_webhooks_done": Measure(
+            "Messages for webhooks by outcome (delivered, dead, withheld), once it is in the log",
+            ("outcome",),
+        ),
         "nhri_hub_broker_connections": Measure("Connections made to the broker", ("link",)),
     }
 )
@@ -105,6 +111,12 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
             "Copies on the broker without a receipt by recipient", ("member",)
         ),
         "nhri_hub_broker_connected": Measure("1 while the broker is reached", ("link",)),
+        "nhri_hub_webhooks": Measure(
+            "Messages for webhooks that are waiting, or were set aside (dead)", ("state",)
+        ),
+        "nhri_hub_webhook_endpoints": Measure(
+            "Webhook subscriptions by the state of their endpoint", ("state",)
+        ),
         "nhri_hub_participants": Measure("Participants by state", ("state",)),
         "nhri_hub_certificate_days_left": Measure(
             "Whole days until a certificate ends: a participant's, or hub:door, hub:broker",
@@ -274,6 +286,20 @@ class Metrics:
         self._replace("nhri_hub_broker_outstanding", {**zero, **self._outstanding()})
         self._replace("nhri_hub_participants", states)
         self._gauges["nhri_hub_upkeep_timestamp_seconds"].set_to_current_time()
+
+    def webhooks(
+        self, owing: Mapping[DeliveryState, int], subscriptions: Iterable[Subscription]
+    ) -> None:
+        """Set how many messages are owed to webhooks, and how the endpoints stand."""
+        self._replace("nhri_hub_webhooks", {str(state): owing[state] for state in owing})
+        states = Tally(str(subscription.endpoint.state) for subscription in subscriptions)
+        zero = dict.fromkeys(map(str, EndpointState), 0)
+        self._replace("nhri_hub_webhook_endpoints", {**zero, **states})
+
+    def webhooks_done(self, outcomes: Iterable[str]) -> None:
+        """What became of messages for webhooks is in the log."""
+        for outcome in outcomes:
+            self._counters["nhri_hub_webhooks_done"].labels(outcome).inc()
 
     def witnessed(
         self,

@@ -24,7 +24,7 @@ from hub.delivery import schedule
 from hub.delivery.guard import Answer, Guard
 from hub.delivery.keyring import Keyring
 from hub.delivery.pace import Pace
-from hub.delivery.schedule import Due, EndpointState, Heard, Notice
+from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
 from hub.delivery.subscription import Subscription, egress
 from schemas import cloudevent, jsontext, webhook
 from schemas.acceptance import Acceptance, deliver
@@ -183,6 +183,10 @@ class WebhookStore(Protocol):
 
         Nothing, where another hub or we have asked since ``before``.
         """
+        ...
+
+    async def owing(self) -> Mapping[DeliveryState, int]:
+        """How many deliveries wait, and how many were set aside."""
         ...
 
     async def forget(self, before: str) -> None:
@@ -377,9 +381,7 @@ class Webhooks:
             reason = self._withheld(subscription, message)
             if message is None or reason is not None:
                 log.info("webhook.withheld", subscription=each.subscription, reason=reason)
-                due = Due(
-                    schedule.DELIVERY_MOVES[schedule.DeliveryState.WAITING, "forbidden"], None
-                )
+                due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
                 self._done(Result(each, due, self._clock(), None, Answer(error=reason)))
                 continue
             body = self._bodies.body(self.keyring.origin, message, subscription.filter.languages)

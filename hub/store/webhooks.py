@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from hub.delivery import schedule
+from hub.delivery.schedule import DeliveryState
 from hub.delivery.subscription import Subscription
 from hub.delivery.webhooks import (
     EXCERPT,
@@ -349,6 +350,18 @@ class StoredWebhooks:
         if not await self._database.read(lambda connection: connection.execute(query).first()):
             return ()
         return await self._database.write(work)
+
+    async def owing(self) -> Mapping[DeliveryState, int]:
+        """How many deliveries wait, and how many were set aside; each has an index of its own."""
+        counted = {DeliveryState.WAITING: tables.is_owed, DeliveryState.DEAD: tables.is_dead}
+
+        def work(connection: Connection) -> Mapping[DeliveryState, int]:
+            return {
+                state: connection.execute(select(func.count()).where(rows)).scalar_one()
+                for state, rows in counted.items()
+            }
+
+        return await self._database.read(work)
 
     async def forget(self, before: str) -> None:
         """Drop some of what was done before a time, and what is left of ended subscriptions."""

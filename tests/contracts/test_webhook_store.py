@@ -118,6 +118,15 @@ async def test_what_was_set_aside_begins_anew_and_is_reported_once(store, webhoo
     assert len(await claim(webhooks, made)) == 1
 
 
+async def test_what_is_owed_is_counted_by_what_waits_and_what_was_set_aside(store, webhooks):
+    assert await webhooks.owing() == {DeliveryState.WAITING: 0, DeliveryState.DEAD: 0}
+    made = await owed(store, webhooks, 1, 2, 3)
+    first, second, _ = await claim(webhooks, made)
+    taken = Result(first, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
+    await webhooks.settle([taken, failed(second, DeliveryState.DEAD)])
+    assert await webhooks.owing() == {DeliveryState.WAITING: 1, DeliveryState.DEAD: 1}
+
+
 async def test_a_notice_is_left_to_whoever_records_it(store, webhooks):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)

@@ -63,6 +63,7 @@ async def test_the_upkeep_shows_what_waits_in_the_inboxes(settings, clock, monke
     assert shown["nhri_hub_inbox_copies", "kg"] == 1
     assert shown["nhri_hub_inbox_copies", "tj"] == 0
     assert shown["nhri_hub_participants", "active"] == 6
+    assert shown["nhri_hub_webhook_endpoints", "disabled"] == 0
     assert shown["nhri_hub_upkeep_timestamp_seconds",] > 0
 
 

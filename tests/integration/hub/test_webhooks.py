@@ -561,6 +561,8 @@ async def test_what_became_of_deliveries_is_one_entry_in_the_log(hub, clock, kz,
         (each["message"], each["state"], each["attempts"]) for each in event["private"]["outcomes"]
     }
     assert told == {(each, "delivered", 1) for each in sent}
+    measures = hub.service.metrics.text().decode()
+    assert 'nhri_hub_webhooks_done_total{outcome="delivered"} 3.0' in measures.splitlines()
 
 
 async def test_what_was_owed_when_the_hub_stopped_is_sent_after_its_start(

@@ -8,6 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub import metrics
+from hub.delivery.schedule import DeliveryState, Endpoint
+from hub.delivery.subscription import Filter, Subscription
 from hub.intake.batch import Committed, Fresh, Outcome, State
 from hub.intake.recorder import Recorded, Recorder, StorageError
 from hub.intake.submission import CountedRefusals
@@ -248,6 +250,19 @@ async def test_a_link_to_the_broker_is_up_as_long_as_it_is_used(measured):
     shown = samples(measured)
     assert shown["nhri_hub_broker_connected", "hub.door"] == 0
     assert shown["nhri_hub_broker_connections_total", "hub.door"] == 2
+
+
+def test_webhooks_are_counted_by_what_became_of_them_and_endpoints_by_how_they_stand(measured):
+    made = Subscription("an-id", "undp", "", Filter(), False, (), Endpoint(), 0, "")
+    measured.webhooks({DeliveryState.WAITING: 3, DeliveryState.DEAD: 1}, [made, made])
+    measured.webhooks_done(["delivered", "dead", "delivered"])
+    shown = samples(measured)
+    assert shown["nhri_hub_webhooks", "waiting"] == 3
+    assert shown["nhri_hub_webhooks", "dead"] == 1
+    assert shown["nhri_hub_webhook_endpoints", "unproven"] == 2
+    assert shown["nhri_hub_webhook_endpoints", "disabled"] == 0
+    assert shown["nhri_hub_webhooks_done_total", "delivered"] == 2
+    assert shown["nhri_hub_webhooks_done_total", "dead"] == 1
 
 
 def test_doors_tell_what_they_answered_and_what_they_put_aside(measured):
