@@ -123,6 +123,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
     ),
+    "Webhooks": (
+        Panel(
+            "Messages that wait or were set aside",
+            "short",
+            {"{{state}}": "max by (state) (nhri_hub_webhooks)"},
+        ),
+        Panel(
+            "Messages a second, by outcome",
+            "short",
+            {"{{outcome}}": "sum by (outcome) (rate(nhri_hub_webhooks_done_total[5m]))"},
+        ),
+        Panel(
+            "Subscriptions by state of their endpoint",
+            "short",
+            {"{{state}}": "max by (state) (nhri_hub_webhook_endpoints)"},
+        ),
+    ),
     "Doors and members": (
         Panel(
             "HTTP answers a second, by status",
