@@ -149,6 +149,7 @@ class StoredWebhooks:
     def __init__(self, database: Database) -> None:
         """Keep them in this database."""
         self._database = database
+        self._found = False
 
     async def subscriptions(self) -> Sequence[Subscription]:
         """All that have not ended."""
@@ -205,10 +206,13 @@ class StoredWebhooks:
                 connection.execute(_CLAIM, rows)
             return found
 
-        # Most looks find nothing; they are not worth a writer's turn.
-        if not await self._database.read(due):
+        # Most looks find nothing; they are not worth a writer's turn. While there is much to send,
+        # it is worth no look beforehand.
+        if not self._found and not await self._database.read(due):
             return []
-        return await self._database.write(work)
+        claimed = await self._database.write(work)
+        self._found = bool(claimed)
+        return claimed
 
     async def sent(self, indices: Sequence[int]) -> Mapping[int, Sent]:
         """The messages of these entries."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
 from hub import app
-from hub.delivery import schedule
+from hub.delivery import pace, schedule
 from hub.delivery.webhooks import PER_ENDPOINT
 from hub.settings import Webhooks
 from schemas import webhook
@@ -579,3 +579,35 @@ async def test_what_was_owed_when_the_hub_stopped_is_sent_after_its_start(
     async with client.running(settings):
         await endpoint.until(2)
     assert endpoint.ids == [sent, sent]
+
+
+class TestWithOneSlot:
+    @pytest.fixture
+    def settings(self, settings):
+        return replace(settings, webhooks=replace(settings.webhooks, slots=1))
+
+    async def test_those_with_nothing_due_keep_it_from_nobody(self, hub, kz, undp, endpoint, other):
+        for _ in range(3):
+            await undp.subscribe(other.url, filter={"senders": ["kg"]})
+        await undp.subscribe(endpoint.url)
+        hub.service.webhooks.refresh()  # all of them may have something due
+        sent = await send(kz)
+        await endpoint.until(1)
+        assert (endpoint.ids, other.ids) == ([sent], [])
+
+
+async def test_an_endpoint_is_posted_to_no_faster_than_its_pace(
+    hub, kz, kg, undp, endpoint, other, clock, monkeypatch
+):
+    monkeypatch.setattr(pace, "BURST", 2)
+    await undp.subscribe(endpoint.url, filter={"senders": ["kz"]})
+    await undp.subscribe(other.url, filter={"senders": ["kg"]})
+    sent = [await send(kz) for _ in range(3)]
+    await endpoint.until(2)
+    # The hub's clock stands still: there is room for another endpoint, and none for the third.
+    await send(kg)
+    await other.until(1)
+    assert len(endpoint.got) == 2
+    forward(hub, clock, seconds=1)
+    await endpoint.until(3)
+    assert sorted(endpoint.ids) == sorted(sent)
