@@ -37,6 +37,13 @@ LEASE: Final = timedelta(minutes=2)
 PER_ENDPOINT: Final = 4
 """Posts to one endpoint at a time."""
 
+IN_LINE: Final = 4
+"""Deliveries to an endpoint that are claimed while others are posted, so that no slot is idle.
+
+One in line waits for one attempt at most, and both together take less than the ``LEASE``. Where an
+endpoint begins to fail, those in line are still posted.
+"""
+
 FAILING_SHARE: Final = 4
 """Endpoints that fail have one slot for so many of the others."""
 
@@ -244,6 +251,8 @@ class Webhooks:
         self._clock = clock
         self._random_bytes = random_bytes
         self._slots = {False: slots, True: max(1, slots // FAILING_SHARE)}
+        self._free = {failing: asyncio.Semaphore(most) for failing, most in self._slots.items()}
+        self._lines: dict[str, asyncio.Semaphore] = {}
         self._known: dict[str, Subscription] = {}
         self._hot: dict[str, None] = {}
         # What is due within a round; what is due later the rounds find, however much it is.
@@ -341,11 +350,12 @@ class Webhooks:
         return True
 
     def _room(self, now: datetime) -> dict[str, int]:
-        """For subscriptions that may have something due: how many posts may begin."""
+        """For subscriptions that may have something due: how many may be claimed."""
         room: dict[str, int] = {}
         busy, taken = self._busy.copy(), self._taken.copy()
+        claimable = {False: 2 * self._slots[False], True: self._slots[True]}
         for name in list(self._hot):
-            if all(taken[failing] >= slots for failing, slots in self._slots.items()):
+            if all(taken[failing] >= most for failing, most in claimable.items()):
                 break
             subscription = self._known.get(name)
             if subscription is None or not self._may_be_sent_to(subscription):
@@ -357,8 +367,8 @@ class Webhooks:
                 del self._hot[name]
                 heapq.heappush(self._later, (self._pace.next(endpoint, now), name))
                 continue
-            most = 1 if failing else PER_ENDPOINT
-            free = min(most - busy[endpoint], self._slots[failing] - taken[failing], pace)
+            most = 1 if failing else PER_ENDPOINT + IN_LINE
+            free = min(most - busy[endpoint], claimable[failing] - taken[failing], pace)
             if free > 0:
                 room[name] = free
                 busy[endpoint] += free
@@ -378,21 +388,24 @@ class Webhooks:
             if each.erased:
                 self._bodies.drop(each.index)
             message = self._bodies.message(each.index)
-            reason = self._withheld(subscription, message)
-            if message is None or reason is not None:
-                log.info("webhook.withheld", subscription=each.subscription, reason=reason)
-                due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
-                self._done(Result(each, due, self._clock(), None, Answer(error=reason)))
+            if message is None or message.envelope is None:
+                self._withhold(each, "The message was erased.")
                 continue
             body = self._bodies.body(self.keyring.origin, message, subscription.filter.languages)
-            post = asyncio.create_task(self._attempt(subscription, each, message.id, body))
+            failing, endpoint = _is_failing(subscription), _endpoint(subscription)
+            self._busy[endpoint] += 1
+            self._taken[failing] += 1
+            post = asyncio.create_task(self._attempt(subscription, each, message, body))
             self._posts.add(post)
             post.add_done_callback(self._posts.discard)
 
-    def _withheld(self, subscription: Subscription, sent: Sent | None) -> str | None:
+    def _withhold(self, claimed: Claimed, reason: str) -> None:
+        log.info("webhook.withheld", subscription=claimed.subscription, reason=reason)
+        due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
+        self._done(Result(claimed, due, self._clock(), None, Answer(error=reason)))
+
+    def _withheld(self, subscription: Subscription, sent: Sent) -> str | None:
         """Why a message is not sent after all; asked at the moment of sending."""
-        if sent is None or sent.envelope is None:
-            return "The message was erased."
         if sent.expires is not None and sent.expires <= format_time(self._clock()):
             return "The message's time is over."
         owner = self._directory().participants[subscription.owner]
@@ -401,16 +414,23 @@ class Webhooks:
         return None
 
     async def _attempt(
-        self, subscription: Subscription, claimed: Claimed, name: str, body: bytes
+        self, subscription: Subscription, claimed: Claimed, sent: Sent, body: bytes
     ) -> None:
         failing, endpoint = _is_failing(subscription), _endpoint(subscription)
-        self._busy[endpoint] += 1
-        self._taken[failing] += 1
+        line = self._lines.setdefault(endpoint, asyncio.Semaphore(PER_ENDPOINT))
         try:
-            answer = await self._post(subscription, name, body)
+            # In this order: who waits for its endpoint keeps no slot from others.
+            async with line, self._free[failing]:
+                reason = self._withheld(subscription, sent)
+                if reason is not None:
+                    self._withhold(claimed, reason)
+                    return
+                answer = await self._post(subscription, sent.id, body)
         finally:
             self._busy -= Counter((endpoint,))
             self._taken[failing] -= 1
+            if not self._busy[endpoint]:
+                self._lines.pop(endpoint, None)
         now, heard = self._clock(), schedule.heard(answer.status, answer.error)
         jitter = int.from_bytes(self._random_bytes(2)) / 65_535
         asked = schedule.rest(answer.retry_after, now)
