@@ -597,7 +597,7 @@ class TestWithOneSlot:
 
 
 async def test_an_endpoint_is_posted_to_no_faster_than_its_pace(
-    hub, kz, kg, undp, endpoint, other, clock, monkeypatch
+    hub, kz, undp, endpoint, other, clock, monkeypatch
 ):
     monkeypatch.setattr(pace, "BURST", 2)
     await undp.subscribe(endpoint.url, filter={"senders": ["kz"]})
@@ -605,7 +605,7 @@ async def test_an_endpoint_is_posted_to_no_faster_than_its_pace(
     sent = [await send(kz) for _ in range(3)]
     await endpoint.until(2)
     # The hub's clock stands still: there is room for another endpoint, and none for the third.
-    await send(kg)
+    await send(hub.participant("kg"))
     await other.until(1)
     assert len(endpoint.got) == 2
     forward(hub, clock, seconds=1)
