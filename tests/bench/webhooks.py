@@ -100,6 +100,11 @@ class WebhookFigures(msgspec.Struct, frozen=True):
     round_peak_mb: float
     queued_peak_mb: float
 
+    @property
+    def peak_ratio(self) -> float:
+        """How much more memory the long queue took."""
+        return self.queued_peak_mb / self.round_peak_mb
+
 
 async def measure(folder: Path, scale: Scale) -> WebhookFigures:
     """On a new log in SQLite, in a folder that is there; what is compared is measured in turn."""
