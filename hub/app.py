@@ -462,7 +462,9 @@ async def _index(service: Service, index: Index, committed: asyncio.Event) -> No
             await asyncio.sleep(GIVE_WAY_SECONDS)
         if not more:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(committed.wait(), UPKEEP_SECONDS)
+                # Not ``wait_for``, which loses a cancellation that comes with the last commit.
+                async with asyncio.timeout(UPKEEP_SECONDS):
+                    await committed.wait()
             await asyncio.sleep(GATHER_SECONDS)
 
 

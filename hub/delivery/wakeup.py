@@ -32,7 +32,8 @@ class Bells:
 async def heard(bell: asyncio.Event, seconds: float) -> bool:
     """Wait for a bell, at most so long; tell whether it rang."""
     try:
-        await asyncio.wait_for(bell.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await bell.wait()
     except TimeoutError:
         return False
     return True

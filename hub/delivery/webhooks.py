@@ -542,4 +542,5 @@ async def follow(
             webhooks.wake(owed)
         if not more:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(committed.wait(), ROUND_SECONDS)
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await committed.wait()
