@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from hub.ledger.report import NOTICE, Copy, Covered, Period, Refusal, SentMessage
-from hub.store import search, tables
+from hub.store import index, search, tables
 from schemas import entry as entries
 from schemas.joint_action import Answer
 
@@ -126,20 +126,18 @@ def _received(
     connection: Connection, ids: Sequence[str], size: int
 ) -> Mapping[tuple[str, str], str]:
     """When the first receipt about a message was recorded, by message and receiver."""
+    by_term = {index.number(f"message:{each}"): each for each in ids}
     first = (
         select(_terms.c.term, _receipt.c.receiver, func.min(_terms.c.idx).label("idx"))
         .join(_receipt, _receipt.c.idx == _terms.c.idx)
-        .where(_terms.c.term.in_([f"message:{each}" for each in ids]), _terms.c.idx < size)
+        .where(_terms.c.term.in_([*by_term]), _terms.c.idx < size)
         .group_by(_terms.c.term, _receipt.c.receiver)
         .subquery("first")
     )
     query = select(first.c.term, first.c.receiver, _entry.c.time).join(
         _entry, _entry.c.idx == first.c.idx
     )
-    return {
-        (row.term.removeprefix("message:"), row.receiver): row.time
-        for row in connection.execute(query)
-    }
+    return {(by_term[row.term], row.receiver): row.time for row in connection.execute(query)}
 
 
 def _answers(
