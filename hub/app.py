@@ -8,6 +8,7 @@ import secrets
 import signal
 import ssl
 import stat
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -85,11 +86,12 @@ _RESTORED = "It had been erased before a backup was restored."
 FOLLOW_SECONDS = 1.0
 """How long those who wait at one hub may wait longer for what another one accepted."""
 
-GATHER_SECONDS = 0.2
+GATHER_SECONDS = 0.3
 """How long entries are gathered for one commit of the search index."""
 
-GIVE_WAY_SECONDS = 0.5
-"""How long the search index waits between two commits where the recorder has work."""
+GIVE_WAY = 9
+"""How many times as long as it took the search index rests where the log has grown meanwhile: of a
+busy hub it takes a tenth, and catches up later. Searches read what it does not have yet."""
 
 log = structlog.get_logger("hub")
 
@@ -451,15 +453,16 @@ async def _index(service: Service, index: Index, committed: asyncio.Event) -> No
     """Fill the search index behind the commits, ours and other hubs'; ours go first."""
     while True:
         committed.clear()
-        more = False
+        more, began = False, time.monotonic()
         try:
             # What a restored log still lacks would be missing in the index for ever.
             if not service.settings.restored.exists():
                 more = await index.advance()
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("index.failed", reason=str(error))
-        if more and service.recorder.waiting:
-            await asyncio.sleep(GIVE_WAY_SECONDS)
+        took = time.monotonic() - began
+        if committed.is_set():
+            await asyncio.sleep(GIVE_WAY * took)
         if not more:
             with contextlib.suppress(TimeoutError):
                 # Not ``wait_for``, which loses a cancellation that comes with the last commit.
