@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from msgspec.structs import replace
 
 from hub import app, certificates
 from hub import settings as configuration
+from hub.demo import program
 from hub.doors.service import Service
 from hub.settings import Settings
 from schemas import receipt, signature, statement
@@ -383,10 +383,8 @@ def copied(folder: Path, into: Path) -> Settings:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that nobody listens at, nor any system gives to who connects."""
+    return program.free_ports(1)[0]
 
 
 def compact(
