@@ -406,9 +406,13 @@ async def test_an_endpoint_that_fails_for_days_is_warned_of_and_then_disabled(
         before = len(endpoint.got)
         await endpoint.until(before or 1)
         forward(hub, clock, days=1)
+
+        async def tried(count=before + 1):
+            return len(endpoint.got) >= count or await undp.state(made) == "disabled"
+
+        await eventually(tried)
         if await undp.state(made) == "disabled":
             break
-        await endpoint.until(before + 1)
     await undp.until(made, "disabled")
     events = (await hub.operator.get("/v1/audit/events", subject=made["id"]))["events"]
     told = [event["entry"]["type"] for event in events]
