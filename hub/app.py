@@ -54,7 +54,6 @@ from hub.settings import Settings, StartError
 from hub.store import copies, database, journal
 from hub.store.database import Database, open_database
 from hub.store.erasures import Erasures
-from hub.store.erasures import read as read_erasures
 from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
@@ -114,9 +113,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     try:
         listeners: list[Callable[[Committed], None]] = []
         erasures = Erasures(database, settings.erasures)
-        service = await _assemble(settings, key, database, offload, listeners, erasures)
         if back := await erasures.apply():
             log.warning("erasures.applied", messages=back)
+        service = await _assemble(settings, key, database, offload, listeners, erasures)
         tasks = [asyncio.create_task(service.recorder.run())]
         try:
             await _record_start(service)
@@ -162,7 +161,6 @@ async def _assemble(
 ) -> Service:
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
-    listed = frozenset(one.id for one in read_erasures(settings.erasures))
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
@@ -221,7 +219,7 @@ async def _assemble(
         strangers=Strangers(),
         metrics=metrics,
         patrol=Patrol(
-            lambda: Check(queries, offload, key.vkey, listed),
+            lambda: Check(queries, offload, key.vkey, erasures.listed),
             lambda damage: _distrust(settings, watched, damage),
             metrics.verified,
             damaged=watched.damage is not None,

@@ -1,5 +1,7 @@
 """The job of one submitted message: record it and its deliveries, or record the refusal. Pure."""
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from hub.intake import admission
@@ -88,30 +90,9 @@ class Submission:
         index = batch.append(
             Draft(entries.MESSAGE_ACCEPTED, sent.sender, sent.id, private=jsontext.encode(private))
         )
-        batch.write(
-            "message",
-            id=sent.id,
-            idx=index,
-            sender=sent.sender,
-            kind=sent.kind,
-            marking=sent.marking,
-            thread=sent.thread,
-            accepted=batch.time,
-            expires=sent.expires,
-            payload_digest=opened.payload_digest,
-            envelope=opened.raw,
-        )
         positions = {code: recipient.position for code, recipient in recipients.items()}
+        write_message(batch, index, batch.time, opened, positions)
         batch.add_message(index, opened.raw, positions)
-        for code, recipient in recipients.items():
-            batch.write(
-                "delivery",
-                recipient=code,
-                position=recipient.position,
-                message_id=sent.id,
-                state="waiting",
-                expires=sent.expires,
-            )
         batch.count_sent(sent.sender)
         batch.facts.messages[sent.id] = Known(index, sent.sender, opened.payload_digest)
         self._record_joint_action(batch, opened, admitted, index)
@@ -183,3 +164,32 @@ class CountedRefusals:
         """Record the count."""
         public: dict[str, object] = {"code": "quota", "count": self._count}
         return Outcome(batch.append(Draft(entries.MESSAGE_REFUSED, self._code, None, public)))
+
+
+def write_message(
+    batch: Batch, index: int, accepted: str, opened: Opened, positions: Mapping[str, int]
+) -> None:
+    """Add the rows of an accepted message and of a copy for each of its recipients."""
+    sent = opened.message
+    batch.write(
+        "message",
+        id=sent.id,
+        idx=index,
+        sender=sent.sender,
+        kind=sent.kind,
+        marking=sent.marking,
+        thread=sent.thread,
+        accepted=accepted,
+        expires=sent.expires,
+        payload_digest=opened.payload_digest,
+        envelope=opened.raw,
+    )
+    for code, position in positions.items():
+        batch.write(
+            "delivery",
+            recipient=code,
+            position=position,
+            message_id=sent.id,
+            state="waiting",
+            expires=sent.expires,
+        )

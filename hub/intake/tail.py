@@ -6,6 +6,7 @@ Nothing is decided anew. The entry was recorded once, and what the part says is 
 from hub.intake.admission import Opened
 from hub.intake.batch import Batch, Needs, Receipted
 from hub.intake.receipts import STATES
+from hub.intake.submission import write_message
 from schemas import entry as entries
 from schemas import jsontext, message, receipt, signature
 from schemas.encoding import unb64url
@@ -69,28 +70,8 @@ class Found:
         opened = Opened(envelope, jws, message.parse(jws.payload))
         sent = opened.message
         self._write_private(batch)
-        batch.write(
-            "message",
-            id=sent.id,
-            idx=self.index,
-            sender=sent.sender,
-            kind=sent.kind,
-            marking=sent.marking,
-            thread=sent.thread,
-            accepted=self.entry.time,
-            expires=sent.expires,
-            payload_digest=opened.payload_digest,
-            envelope=envelope,
-        )
-        for code, recipient in private.recipients.items():
-            batch.write(
-                "delivery",
-                recipient=code,
-                position=recipient.position,
-                message_id=sent.id,
-                state="waiting",
-                expires=sent.expires,
-            )
+        positions = {code: to.position for code, to in private.recipients.items()}
+        write_message(batch, self.index, self.entry.time, opened, positions)
         content = message.content(sent)
         if isinstance(content, JointActionResponse):
             batch.write(
