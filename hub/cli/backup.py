@@ -44,10 +44,10 @@ def backup(config: Path | None, output: Path, with_key: bool, as_json: bool) -> 
     FILE holds messages and can be read by its owner alone: keep it as you keep the database. The
     log's key, hub.toml, certificates and the policy are not in it; keep a copy of them apart.
     """
-    from hub import app  # noqa: PLC0415 - slow to import, and --help does without it
+    from hub import recovery  # noqa: PLC0415 - slow to import, and --help does without it
 
     settings = Access(config_path(config)).settings()
-    made = _run(app.back_up(settings, output, progress, with_key=with_key))
+    made = _run(recovery.back_up(settings, output, progress, with_key=with_key))
     if as_json:
         print_json(_document(made, output))
         return
@@ -69,10 +69,10 @@ def restore(config: Path | None, file: Path, as_json: bool) -> None:
     Everything is verified before anything is written, and nothing is written over a database that
     is there. Needs the settings and the log's key as they were; the hub must not run.
     """
-    from hub import app  # noqa: PLC0415
+    from hub import recovery  # noqa: PLC0415
 
     settings = Access(config_path(config)).settings()
-    found = _run(app.restore(settings, file, progress))
+    found = _run(recovery.restore(settings, file, progress))
     if as_json:
         print_json(_document(found, file))
         return

@@ -50,6 +50,9 @@ FAILING_SHARE: Final = 4
 ROUND_SECONDS: Final = 20.0
 """How often everything is looked at again, for what another hub left or changed."""
 
+GATHER_SECONDS: Final = 0.1
+"""How long commits are gathered before they are matched."""
+
 EXCERPT: Final = 256
 """Bytes of an answer that are kept for the subscription's owner."""
 
@@ -544,3 +547,4 @@ async def follow(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_SECONDS):
                     await committed.wait()
+            await asyncio.sleep(GATHER_SECONDS)

@@ -5,12 +5,15 @@ set to 0 with the tables emptied, it is made again from the log.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+import structlog
 from sqlalchemy import Connection, Table, delete, insert, select, text, update
 
 from hub.ledger import search
@@ -22,6 +25,22 @@ from schemas.encoding import UUID7_PATTERN
 
 BATCH = 250
 """Entries taken at once: on SQLite a commit may have to wait for the writing of so many."""
+
+LULL_SECONDS = 0.3
+"""So long nothing is committed, and a burst is taken to be over: commits go first."""
+
+PATIENCE_SECONDS = 10.0
+"""How long a burst may last until some of it is indexed all the same. Until then a search reads
+what came meanwhile from the log."""
+
+GIVE_WAY = 9
+"""How many times as long as it took the index rests where the log has grown meanwhile: of a busy
+hub it takes a tenth, and catches up later."""
+
+ROUND_SECONDS = 20.0
+"""How often it looks for what another hub has committed."""
+
+log = structlog.get_logger("hub")
 
 _entry = tables.log_entries
 _private = tables.log_private
@@ -86,6 +105,42 @@ class Index:
         made = await asyncio.to_thread(lambda: [search.index(source) for source in found])
         await self._database.write(lambda connection: _write(connection, head, made))
         return len(found) == BATCH
+
+
+async def follow(index: Index, committed: asyncio.Event, paused: Callable[[], bool]) -> None:
+    """Fill the index behind the commits, ours and other hubs'; ours go first.
+
+    Args:
+        index: to be filled.
+        committed: is set by every commit of ours.
+        paused: whether the log lacks what a restored hub gets back from others; it would be
+            missing in the index for ever.
+    """
+    while True:
+        committed.clear()
+        more, began = False, time.monotonic()
+        try:
+            if not paused():
+                more = await index.advance()
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            log.warning("index.failed", reason=str(error))
+        if not more:
+            with contextlib.suppress(TimeoutError):
+                # Not ``wait_for``, which loses a cancellation that comes with the last commit.
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await committed.wait()
+            await _lull(committed, PATIENCE_SECONDS)
+        elif committed.is_set():
+            await _lull(committed, GIVE_WAY * (time.monotonic() - began))
+
+
+async def _lull(committed: asyncio.Event, patience: float) -> None:
+    """Until there was no commit for ``LULL_SECONDS``, but no longer than ``patience`` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while committed.is_set():
+                committed.clear()
+                await asyncio.sleep(LULL_SECONDS)
 
 
 def _next(connection: Connection) -> tuple[tuple[int, int], Sequence[Source]]:

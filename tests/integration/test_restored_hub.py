@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from hub import app
+from hub import recovery
 from hub.cli.output import progress
 from hub.ledger.verify import Check, verify
 from tests import client
@@ -85,13 +85,13 @@ async def restored(folder, stores):
             for one in them:
                 await stack.enter_async_context(one.running())
             await exchanged(kz, kg, others)
-            made = await app.back_up(before, file, progress, with_key=False)
+            made = await recovery.back_up(before, file, progress, with_key=False)
             since = await exchanged(kz, kg, others)
             entries = await hub.service.queries.entries(0, 10_000)
             positions = dict(hub.service.recorder.state.positions)
             assert made.size < len(entries)
         destroyed(before)
-        await app.restore(after, file, progress)
+        await recovery.restore(after, file, progress)
         async with client.running(after) as hub:
             assert (await hub.operator.get("/v1/status"))["log_size"] == made.size
             yield hub, them, since, entries, positions

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from hub import app, backup
+from hub import backup, recovery
 from hub import settings as configuration
 from hub.backup import Backup, BackupError
 from hub.cli.main import main
@@ -49,11 +49,11 @@ def file(tmp_path):
 
 
 async def backed_up(settings, file, *, with_key=False):
-    return await app.back_up(settings, file, progress, with_key=with_key)
+    return await recovery.back_up(settings, file, progress, with_key=with_key)
 
 
 async def restored(settings, file):
-    return await app.restore(settings, file, progress)
+    return await recovery.restore(settings, file, progress)
 
 
 async def traffic(hub, count=5):

@@ -8,7 +8,7 @@ from cryptography import x509
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from hub import app, certificates
+from hub import certificates, upkeep
 from tests import builders, client
 from tests.integration.hub.test_metrics import measures
 
@@ -33,7 +33,7 @@ def warnings(logs):
 
 
 async def test_their_ends_are_warned_of_three_times_each(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     with capture_logs() as logs:
         async with client.running(with_tls(settings)) as hub, asyncio.timeout(20):
             kz = client.Participant(hub.operator.connection, "kz", clock)
@@ -55,7 +55,7 @@ async def until_measured(hub, days):
 
 
 async def test_the_door_shows_a_new_certificate_without_a_restart(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     settings = with_tls(settings)
     issuer, folder = authority_of(settings), Path(settings.folder)
     async with client.running(settings), asyncio.timeout(20):

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from hub import app
+from hub import upkeep
 from hub.cli.evidence import cover
 from hub.cli.main import main
 from hub.settings import StartError
@@ -133,7 +133,7 @@ async def test_the_evidence_still_proves_that_it_was_accepted_and_received(hub, 
 
 
 async def test_the_bytes_leave_the_files_of_the_database(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
     async with client.running(settings) as hub:
         kz = hub.participant("kz")
         message_id = await send(kz)
@@ -165,7 +165,7 @@ async def test_it_stands_in_the_list_as_soon_as_the_operator_is_told(settings, c
 
 
 async def test_a_backup_that_still_has_it_gives_it_to_nobody(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
     backup = f"{settings.folder}/hub.backup"
     async with client.running(settings) as hub:
         message_id = await send(hub.participant("kz"))
@@ -197,7 +197,7 @@ async def test_a_list_that_is_damaged_keeps_the_hub_from_starting(settings, cloc
 
 
 async def test_rules_of_retention_erase_what_is_due_and_nothing_else(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
     rules = {"TLP:AMBER": 30, "activity_bulletin.v1 TLP:CLEAR": 60}
     async with client.running(replace(settings, retention=rules)) as hub:
         kz, kg = hub.participant("kz"), hub.participant("kg")

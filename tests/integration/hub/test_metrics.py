@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from hub import app
+from hub import upkeep
 from tests import client
 from tests.client import Account
 
@@ -53,7 +53,7 @@ async def test_the_path_of_a_message_shows_in_the_measures(hub, kz, kg):
 
 
 async def test_the_upkeep_shows_what_waits_in_the_inboxes(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     async with client.running(settings) as hub, asyncio.timeout(20):
         await hub.participant("kz").send(audience=["kg"])
         clock.forward(seconds=90)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from hub import app
+from hub import upkeep
 from hub.ledger import patrol
 from tests import client
 from tests.integration.hub.test_metrics import measures
@@ -105,14 +105,14 @@ async def test_the_patrol_finds_a_mended_log_whole_by_itself(settings, clock):
 
 
 async def test_a_message_that_somebody_emptied_is_no_erasure_of_ours(settings, clock, monkeypatch):
-    looked, erase = asyncio.Event(), app._erase
+    looked, erase = asyncio.Event(), upkeep._erase
 
     async def looking(*given):
         await erase(*given)
         looked.set()
 
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
-    monkeypatch.setattr(app, "_erase", looking)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "_erase", looking)
     monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)  # what was looked at is not soon again
     async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
         kz = hub.participant("kz")

@@ -6,7 +6,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from hub import app
+from hub import upkeep
 from hub.doors.strangers import PER_MINUTE
 from schemas.encoding import unb64url
 from tests import client
@@ -165,7 +165,7 @@ class TestAnAccessToken:
 
 
 async def test_a_flood_of_strangers_leaves_few_lines_in_the_log(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     with capture_logs() as logs:
         async with client.running(settings) as hub, asyncio.timeout(20):
             for path in ("/v1/inbox", "/v1/status", "/v1/audit/verify"):

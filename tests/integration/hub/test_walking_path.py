@@ -5,7 +5,7 @@ import hashlib
 
 import msgspec
 
-from hub import app
+from hub import upkeep
 from schemas import checkpoint, merkle, receipt
 from schemas.acceptance import Acceptance, accepted_private
 from schemas.encoding import b64url
@@ -179,7 +179,7 @@ class TestAPage:
 
 
 async def test_what_expired_unfetched_is_noted_in_the_log(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
     async with client.running(settings) as hub:
         kz, kg = hub.participant("kz"), hub.participant("kg")
         sent = await kz.send(expires=builders.time(10))

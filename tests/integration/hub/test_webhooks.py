@@ -13,7 +13,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
-from hub import app
+from hub import upkeep
 from hub.delivery import pace, schedule
 from hub.delivery.webhooks import PER_ENDPOINT
 from hub.settings import Webhooks
@@ -556,8 +556,8 @@ async def test_what_became_of_deliveries_is_one_entry_in_the_log(hub, clock, kz,
     sent = [await send(kz) for _ in range(3)]
     await attempts(undp, made, 3)
     clock.forward(minutes=1)
-    await app._report_webhooks(hub.service, clock())
-    await app._report_webhooks(hub.service, clock())
+    await upkeep._report_webhooks(hub.service, clock())
+    await upkeep._report_webhooks(hub.service, clock())
     query = {"subject": made["id"], "type": "webhook.delivered"}
     [event] = (await hub.operator.get("/v1/audit/events", **query))["events"]
     assert event["entry"]["public"] == {"messages": 3}

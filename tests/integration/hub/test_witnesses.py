@@ -413,7 +413,7 @@ async def test_a_restored_hub_with_an_older_log_never_signs(settings, clock, tmp
 async def test_a_witness_that_is_behind_for_a_day_is_recorded_once_and_so_is_its_return(
     settings, clock, monkeypatch
 ):
-    monkeypatch.setattr("hub.app.UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr("hub.upkeep.ROUND_SECONDS", 0.01)
     async with client.running(settings) as hub:
         *others, late = witnesses(hub, (*REGION, "undp"))
         await late.step()
@@ -437,7 +437,7 @@ async def recorded(hub, kind, subjects):
 
 
 async def test_metrics_tell_how_far_each_witness_is_behind(settings, clock, monkeypatch):
-    monkeypatch.setattr("hub.app.UPKEEP_SECONDS", 0.01)
+    monkeypatch.setattr("hub.upkeep.ROUND_SECONDS", 0.01)
     async with client.running(settings) as hub:
         await step(witnesses(hub))
         await hub.participant("kz").send()

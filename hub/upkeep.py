@@ -1,0 +1,194 @@
+"""What comes round by itself: whatever is due, overdue, about to end, or done by another hub."""
+
+import asyncio
+import contextlib
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Final
+
+import structlog
+
+from hub import authority, certificates
+from hub.delivery import wakeup
+from hub.doors.service import Service
+from hub.intake import membership, subscription
+from hub.intake.access import ExpireDeliveries
+from hub.intake.batch import Outcome
+from hub.intake.erasure import Erase
+from hub.intake.submission import CountedRefusals
+from hub.ledger import retention, witnesses
+from hub.ledger.sequence import Draft
+from hub.store import journal
+from hub.store.database import Database
+from hub.store.erasures import Erasures
+from schemas import entry as entries
+from schemas import policy
+from schemas.encoding import format_time, parse_time
+
+ROUND_SECONDS: Final = 20.0
+
+ERASE_BATCH: Final = 100
+"""Messages that one round erases, so that nobody's message waits for long."""
+
+REPORT_EVERY: Final = timedelta(seconds=59)
+"""The log has one entry a subscription in this time about what was delivered, not one each."""
+
+KEEP_DELIVERED: Final = timedelta(days=30)
+"""How long it can be seen how a webhook was delivered; the log's entry stays."""
+
+FOLLOW_SECONDS: Final = 1.0
+"""How long those who wait at one hub may wait longer for what another one accepted."""
+
+_RESTORED: Final = "It had been erased before a backup was restored."
+
+log = structlog.get_logger("hub")
+
+
+async def record(service: Service, kind: str) -> None:
+    """Record that this hub starts or stops, unless nothing may be signed.
+
+    Raises:
+        Refused: the log cannot be written.
+    """
+    if service.witnesses.stopped is not None:
+        # The doors open all the same: witnesses have to be heard, and operators to look.
+        log.error("signing.stopped", reason=service.witnesses.stopped)
+        return
+    public: dict[str, object] = {"version": service.version}
+    await service.change(membership.append(Draft(kind, entries.HUB, service.instance, public)))
+
+
+async def run(service: Service, database: Database, erasures: Erasures) -> None:
+    """What comes round: expired messages, counted refusals, used tokens past their time."""
+    warned: set[tuple[str, int]] = set()
+    overdue: set[str] = set()
+    announced = service.witnesses.stopped is None
+    while True:
+        try:
+            now = service.clock()
+            service.strangers.tell(now)
+            await service.witnesses.check()
+            if service.witnesses.stopped is None:
+                if not announced:
+                    await record(service, entries.HUB_STARTED)
+                    announced = True
+                await _changes(service, now, erasures.listed)
+                overdue = await _record_overdue(service, now, overdue)
+            await erasures.keep()
+            await journal.forget(database, now)
+            warned = await _warn_of_ends(service, now, warned)
+            await _survey(service)
+        except Exception as error:  # noqa: BLE001 - the next round tries again
+            log.warning("upkeep.failed", reason=str(error))
+        await asyncio.sleep(ROUND_SECONDS)
+
+
+async def _changes(service: Service, now: datetime, listed: frozenset[str]) -> None:
+    for message_id, codes in (await service.queries.due_to_expire(format_time(now))).items():
+        await service.change(ExpireDeliveries(message_id, codes))
+    for code, count in service.meter.overdue(now).items():
+        await service.change(CountedRefusals(code, count))
+    await _erase(service, now, listed)
+    await _report_webhooks(service, now)
+
+
+async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> None:
+    """Erase what the rules of retention say, and record what only a restore has erased.
+
+    What is empty and not listed was emptied behind our back: that is for the patrol to find.
+    """
+    undecided = await service.queries.undecided(ERASE_BATCH)
+    reasons = {each: _RESTORED for each in undecided if each in listed}
+    cutoffs = retention.cutoffs(service.settings.retention, now)
+    for due in await service.queries.due_to_erase(cutoffs, ERASE_BATCH):
+        reasons.setdefault(due.id, f"Retention: {due.rule} days.")
+    if reasons:
+        jobs = [Erase(each, entries.HUB, reason) for each, reason in reasons.items()]
+        # Where another hub was first, there is nothing left to do.
+        await service.recorder.record_all(jobs)
+        log.info("messages.erased", messages=len(jobs))
+
+
+async def _record_overdue(service: Service, now: datetime, known: set[str]) -> set[str]:
+    """Record which witnesses are behind for long, and which have come back; gives the former."""
+    found = witnesses.overdue(await service.witnesses.standing(), now)
+    changes = [(entries.WITNESS_OVERDUE, code) for code in sorted(found - known)]
+    changes += [(entries.WITNESS_RETURNED, code) for code in sorted(known - found)]
+    for kind, code in changes:
+        await service.change(membership.append(Draft(kind, entries.HUB, code)))
+        log.warning(kind, code=code)
+    return found
+
+
+async def _report_webhooks(service: Service, now: datetime) -> None:
+    """Record what became of deliveries, one entry a subscription and minute, and drop old ones."""
+    if service.webhooks is None:
+        return
+    store = service.webhooks.store
+    before = format_time(now - REPORT_EVERY)
+    outcomes = await store.outcomes(format_time(now), before)
+    for name, of_one in groupby(outcomes, lambda each: each.subscription):
+        told = tuple(subscription.Reported(o.message, o.index, o.state, o.attempts) for o in of_one)
+        await service.change(subscription.Report(name, told))
+        service.metrics.webhooks_done(each.state for each in told)
+    await store.forget(format_time(now - KEEP_DELIVERED))
+
+
+async def _warn_of_ends(
+    service: Service, now: datetime, warned: set[tuple[str, int]]
+) -> set[tuple[str, int]]:
+    """Say 30, 14 and 3 days before that a participant's or our certificate ends, each once.
+
+    Gives what is not to be said again; once it is renewed it is.
+    """
+    lefts = {
+        row.code: authority.days_left(parse_time(row.not_after), now)
+        for row in await service.queries.certificates()
+    }
+    lefts |= certificates.own_days_left(service.settings, now)
+    due = {
+        (code, days) for code, left in lefts.items() for days in authority.WARN_DAYS if left <= days
+    }
+    for code in sorted({code for code, _ in due - warned}):
+        log.warning("certificate.ends", code=code, days_left=lefts[code])
+    service.metrics.certificates(lefts)
+    return due
+
+
+async def _survey(service: Service) -> None:
+    """Measure what takes a query; all else is measured where it happens."""
+    if service.webhooks is not None:
+        store = service.webhooks.store
+        service.metrics.webhooks(await store.owing(), await store.subscriptions())
+    service.metrics.surveyed(
+        service.recorder.state.directory,
+        await service.queries.waiting(),
+        await service.queries.oldest_waiting(),
+        service.clock(),
+    )
+    directory, size = service.recorder.state.directory, service.recorder.state.tree.size
+    codes = policy.witnesses(service.settings.origin, directory)
+    standing = await service.witnesses.standing()
+    service.metrics.witnessed(
+        standing, witnesses.lags(standing, codes, size), service.witnesses.seen, size
+    )
+
+
+async def follow_others(service: Service) -> None:
+    """Wake those who wait here for what another hub has written to the same log.
+
+    Our own commits are among it; whoever was woken by them already looks once more.
+    """
+    size = service.recorder.state.tree.size
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
+            news = await service.queries.news(size)
+            touched = news.touched if news.size == size else news.touched | {wakeup.LOG}
+            if news.directory:
+                # With any job the recorder takes over what others wrote; whose key or standing
+                # ended must not go on reading here.
+                await service.change(membership.Change(lambda _: Outcome()))
+                touched |= service.recorder.state.directory.participants.keys()
+            service.bells.ring(touched)
+            size = news.size
