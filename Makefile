@@ -59,7 +59,7 @@ bench-large: $(READY) ## Measure queries and commits in a log of 10 million entr
 .PHONY: campaign
 campaign: $(READY) ## Run the long tests: many random crashes and faults
 	@sh deploy/setup.sh rabbitmq postgresql
-	$(PYTEST) -m campaign
+	$(PYTEST) -o timeout=0 -o faulthandler_timeout=0 -m campaign
 
 .PHONY: publish
 publish: $(READY) ## Write what is generated from the code: schemas, OpenAPI, tables
