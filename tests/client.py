@@ -358,7 +358,7 @@ async def connected(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Connection]]:
     """Sessions to a hub's HTTP door and to its Unix socket."""
     socket_only = aiohttp.UnixConnector(str(settings.socket))
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=90)
     async with (
         aiohttp.ClientSession(timeout=timeout) as http,
         aiohttp.ClientSession(connector=socket_only, timeout=timeout) as local,

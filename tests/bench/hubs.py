@@ -42,7 +42,7 @@ def starting(settings: Settings) -> AbstractAsyncContextManager[asyncio.subproce
 async def serving(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
     """The hub's process, its socket open."""
     async with starting(settings) as hub:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not settings.socket.exists():  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.05)
         yield hub

@@ -58,7 +58,7 @@ def free_port() -> int:
 
 async def listening(host: str, port: int) -> None:
     """Wait until somebody listens."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             try:
                 _, writer = await asyncio.open_connection(host, port)

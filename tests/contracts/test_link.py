@@ -91,7 +91,7 @@ def last(hub, code):
 async def read(link, after, count=1):
     """So many items of the inbox, page by page, as a connector asks for them."""
     found: list[InboxItem] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(found) < count:
             page = await link.inbox(after + len(found), 8, 5)
             found += page.deliveries
@@ -168,7 +168,7 @@ class TestTheInbox:
         waiting = asyncio.create_task(reader.inbox(before, 8, 20))
         sent = envelope(hub, "kz")
         await link.submit(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             (item,) = (await waiting).deliveries
         assert client.envelope(item.delivery) == sent
 

@@ -53,7 +53,7 @@ async def signs_again(hub):
     async def stopped():
         return (await hub.operator.get("/v1/status"))["signing_stopped"]
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while await stopped() is not None:
             await hub.operator.get("/log/checkpoint")
 

@@ -131,7 +131,7 @@ async def publish(url: str, queue: str, body: bytes) -> None:
 
 async def publish_again_and_again(url: str, queue: str, body: bytes) -> None:
     """Publish until the broker confirms: while it elects a leader it refuses."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while True:
             with contextlib.suppress(DeliveryError):
                 return await publish(url, queue, body)
@@ -303,6 +303,6 @@ def concerns(process: Path, folder: Path) -> bool:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not condition():  # noqa: ASYNC110 - the end of another's process is no event
             await asyncio.sleep(0.02)

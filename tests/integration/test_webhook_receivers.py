@@ -39,7 +39,7 @@ BODY = jsontext.encode(EVENT)
 
 
 async def until_it_listens(port, process):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await accepts(port):
             assert process.returncode is None, "the receiver ended"
             await asyncio.sleep(0.05)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-DEADLINE = 20.0
+DEADLINE = 90.0
 """Seconds; far more than anything here takes, so that a slow machine is not a failure."""
 
 

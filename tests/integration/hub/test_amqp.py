@@ -400,7 +400,7 @@ async def test_queues_that_are_deleted_under_it_are_made_again(hub, broker, mail
         await channel.queue_delete(amqp.SUBMISSIONS_QUEUE)
         await channel.queue_delete("inbox.kg")
     kz = await mailbox("kz")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             try:
                 await kz.send()

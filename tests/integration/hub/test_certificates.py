@@ -35,7 +35,7 @@ def warnings(logs):
 async def test_their_ends_are_warned_of_three_times_each(settings, clock, monkeypatch):
     monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     with capture_logs() as logs:
-        async with client.running(with_tls(settings)) as hub, asyncio.timeout(20):
+        async with client.running(with_tls(settings)) as hub, asyncio.timeout(90):
             kz = client.Participant(hub.operator.connection, "kz", clock)
             await kz.post("/v1/certificate", builders.tls_request("kz").encode())
             for days in (396, 29, 13, 2):
@@ -58,7 +58,7 @@ async def test_the_door_shows_a_new_certificate_without_a_restart(settings, cloc
     monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
     settings = with_tls(settings)
     issuer, folder = authority_of(settings), Path(settings.folder)
-    async with client.running(settings), asyncio.timeout(20):
+    async with client.running(settings), asyncio.timeout(90):
         assert await shown(settings) == 2
         files = certificates.create_server(issuer, folder, ("new",), builders.NOW, 3)
         for new, old in zip(files, ("hub.example.pem", "hub.example-key.pem"), strict=True):

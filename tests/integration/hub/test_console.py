@@ -292,7 +292,7 @@ async def test_it_ends_with_the_accounts_tokens(hub, operator):
 
 async def test_an_open_stream_ends_with_the_accounts_tokens(hub, operator, monkeypatch):
     monkeypatch.setattr(live, "PAUSE_SECONDS", 0.0)
-    async with asyncio.timeout(20), operator.http.get("/console/live") as response:
+    async with asyncio.timeout(90), operator.http.get("/console/live") as response:
         assert response.headers["Content-Type"] == "text/event-stream"
         assert await response.content.readline() == b"event: log\r\n"
         await hub.operator.post("/v1/tokens/desk/revoke")

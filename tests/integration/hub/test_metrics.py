@@ -54,7 +54,7 @@ async def test_the_path_of_a_message_shows_in_the_measures(hub, kz, kg):
 
 async def test_the_upkeep_shows_what_waits_in_the_inboxes(settings, clock, monkeypatch):
     monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
-    async with client.running(settings) as hub, asyncio.timeout(20):
+    async with client.running(settings) as hub, asyncio.timeout(90):
         await hub.participant("kz").send(audience=["kg"])
         clock.forward(seconds=90)
         shown: dict[tuple[str, ...], float] = {}

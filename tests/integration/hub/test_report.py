@@ -19,7 +19,7 @@ JULY = {"from": "2026-07-01", "to": "2026-07-31"}
 async def indexed(hub):
     """Wait until a report covers all that is in the log now; its size."""
     size = await hub.size()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         # Another task fills the index, and rings no bell.
         while await hub.service.queries.covered(size) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

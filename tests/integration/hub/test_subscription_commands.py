@@ -14,7 +14,7 @@ from hub.demo.program import accepts
 from hub.settings import Webhooks
 from tests import client
 
-PATIENCE = 30
+PATIENCE = 90
 
 
 @pytest.fixture

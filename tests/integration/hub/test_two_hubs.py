@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests import client
 
-PATIENCE = 10
+PATIENCE = 90
 """Seconds; a long poll that nobody woke would last for 60."""
 
 

@@ -24,7 +24,7 @@ from schemas.refusal import Refused
 from schemas.webhook import PublicKey, Secret
 from tests import client
 
-PATIENCE = 20
+PATIENCE = 90
 
 
 async def eventually(holds):

@@ -22,7 +22,7 @@ class Systemd:
         self._socket.setblocking(False)
 
     async def hear(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             raw = await asyncio.get_running_loop().sock_recv(self._socket, 100)
         return raw.decode()
 
