@@ -116,31 +116,34 @@ async def follow(index: Index, committed: asyncio.Event, paused: Callable[[], bo
         paused: whether the log lacks what a restored hub gets back from others; it would be
             missing in the index for ever.
     """
+    patience = PATIENCE_SECONDS
     while True:
-        committed.clear()
+        await _lull(committed, patience)
         more, began = False, time.monotonic()
         try:
             if not paused():
                 more = await index.advance()
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("index.failed", reason=str(error))
-        if not more:
-            with contextlib.suppress(TimeoutError):
-                # Not ``wait_for``, which loses a cancellation that comes with the last commit.
-                async with asyncio.timeout(ROUND_SECONDS):
-                    await committed.wait()
-            await _lull(committed, PATIENCE_SECONDS)
-        elif committed.is_set():
-            await _lull(committed, GIVE_WAY * (time.monotonic() - began))
+        if more:
+            patience = GIVE_WAY * (time.monotonic() - began) if committed.is_set() else 0
+            continue
+        patience = PATIENCE_SECONDS
+        with contextlib.suppress(TimeoutError):
+            # Not ``wait_for``, which loses a cancellation that comes with the last commit.
+            async with asyncio.timeout(ROUND_SECONDS):
+                await committed.wait()
 
 
 async def _lull(committed: asyncio.Event, patience: float) -> None:
     """Until there was no commit for ``LULL_SECONDS``, but no longer than ``patience`` seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience):
-            while committed.is_set():
+            while True:
                 committed.clear()
                 await asyncio.sleep(LULL_SECONDS)
+                if not committed.is_set():
+                    return
 
 
 def _next(connection: Connection) -> tuple[tuple[int, int], Sequence[Source]]:
