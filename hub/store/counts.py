@@ -24,6 +24,7 @@ _LETTERS = {"year": 4, "month": 7, "day": 10}
 _entry = tables.log_entries
 _terms = tables.search_terms
 _counts = tables.search_counts
+_totals = tables.search_totals
 
 
 def by_days(wanted: EventFilter) -> bool:
@@ -36,7 +37,8 @@ def by_days(wanted: EventFilter) -> bool:
 def of_days(connection: Connection, wanted: EventFilter, of: str, by: Period) -> Counts:
     """The counts of whole days, added up."""
     period = func.substr(_counts.c.day, 1, _LETTERS[by])
-    query = select(period, _counts.c.term, func.sum(_counts.c.count)).where(*_named(of))
+    named = _named(_counts.c.term, of)
+    query = select(period, _counts.c.term, func.sum(_counts.c.count)).where(*named)
     if wanted.since is not None:
         query = query.where(_counts.c.day >= wanted.since[:10])
     if wanted.until is not None:
@@ -46,9 +48,9 @@ def of_days(connection: Connection, wanted: EventFilter, of: str, by: Period) ->
     return made({(day, term): int(count) for day, term, count in rows}, indexed, size)
 
 
-def _named(of: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _named(term: ColumnElement[str], of: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """The terms of one name; the semicolon comes after the colon."""
-    return _counts.c.term >= f"{of}:", _counts.c.term < f"{of};"
+    return term >= f"{of}:", term < f"{of};"
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ def of_part(connection: Connection, wanted: EventFilter, of: str, by: Period) ->
     span = search.span_of(connection, wanted, indexed)
     if span.low >= span.high:
         return Part({}, None, indexed, size)
-    named = connection.execute(select(_counts.c.term).distinct().where(*_named(of))).scalars()
+    named = connection.execute(select(_totals.c.term).where(*_named(_totals.c.term, of))).scalars()
     terms = {index.number(term): term for term in named}
     query, stop = search.bounded(connection, wanted, span, BUDGET, BUDGET)
     found = query.subquery("found")

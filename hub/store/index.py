@@ -48,12 +48,18 @@ _message = tables.messages
 _delivery = tables.deliveries
 _terms = tables.search_terms
 _counts = tables.search_counts
+_totals = tables.search_totals
 _vocabulary = tables.search_vocabulary
 _head = tables.search_head
 
 _COUNT = text(
     "INSERT INTO search_counts (term, day, count) VALUES (:term, :day, :count) "
     "ON CONFLICT (term, day) DO UPDATE SET count = search_counts.count + excluded.count"
+)
+
+_COUNT_IN_ALL = text(
+    "INSERT INTO search_totals (term, count) VALUES (:term, :count) "
+    "ON CONFLICT (term) DO UPDATE SET count = search_totals.count + excluded.count"
 )
 
 _COUNT_WORD = text(
@@ -200,7 +206,15 @@ def _write(connection: Connection, head: tuple[int, int], made: Sequence[Indexed
         _terms,
         [{"term": number(term), "idx": each.index} for each in made for term in each.terms],
     )
-    _count(connection, made)
+    _count(
+        connection,
+        Counter(
+            (term, each.time[:10])
+            for each in made
+            for term in each.terms
+            if search.is_counted(term)
+        ),
+    )
     words = [
         {"idx": each.index, "words": " ".join(_lexemes(connection, each))}
         for each in made
@@ -220,14 +234,12 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, ob
         connection.execute(insert(table), rows)
 
 
-def _count(connection: Connection, made: Iterable[Indexed]) -> None:
-    counts = Counter(
-        (term, each.time[:10]) for each in made for term in each.terms if search.is_counted(term)
-    )
-    connection.execute(
-        _COUNT,
-        [{"term": term, "day": day, "count": count} for (term, day), count in counts.items()],
-    )
+def _count(connection: Connection, counts: Mapping[tuple[str, str], int]) -> None:
+    """Add to the counts of terms, each of a day."""
+    days = [{"term": term, "day": day, "count": count} for (term, day), count in counts.items()]
+    if days:
+        connection.execute(_COUNT, days)
+        connection.execute(_COUNT_IN_ALL, days)
 
 
 def _count_words(connection: Connection, counts: Mapping[str, int]) -> None:
@@ -281,9 +293,8 @@ def forget(connection: Connection, message_id: str) -> None:
     _forget_words(connection, row.idx)
     erasable = {number(term): term for term in search.ERASABLE}
     erased = delete(_terms).where(_terms.c.idx == row.idx, _terms.c.term.in_(erasable))
-    for found in connection.execute(erased.returning(_terms.c.term)).scalars().all():
-        values = {"term": erasable[found], "day": row.time[:10], "count": -1}
-        connection.execute(_COUNT, values)
+    found = connection.execute(erased.returning(_terms.c.term)).scalars().all()
+    _count(connection, {(erasable[each], row.time[:10]): -1 for each in found})
 
 
 def _forget_words(connection: Connection, idx: int) -> None:
@@ -322,7 +333,7 @@ def _merge(connection: Connection, pages: int) -> bool:
 def clear(connection: Connection) -> None:
     """Empty the index; it is made again from the log."""
     connection.execute(select(_head.c.size).with_for_update())
-    for table in (_terms, _counts, _vocabulary):
+    for table in (_terms, _counts, _totals, _vocabulary):
         connection.execute(delete(table))
     connection.execute(text("DELETE FROM search_words"))
     connection.execute(update(_head).values(size=0))

@@ -7,7 +7,7 @@ What is not yet in the index is searched too, by making its part of the index in
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -53,6 +53,7 @@ _entry = tables.log_entries
 _private = tables.log_private
 _terms = tables.search_terms
 _counts = tables.search_counts
+_totals = tables.search_totals
 _vocabulary = tables.search_vocabulary
 
 # Entries stand in the log in the order of their times, so that halving finds the place of a time.
@@ -215,7 +216,7 @@ def bounded(
     Raises:
         Refused: ``bad-request``; too many words have a beginning that is sought.
     """
-    lead = _lead(connection, wanted)
+    lead = lead_of(connection, wanted)
     near = _near(connection, lead, span)
     query, idx = _followed(connection, lead, near)
     conditions = _conditions(connection, wanted, lead, idx)
@@ -227,14 +228,15 @@ def bounded(
     return query.where(*_conditions(connection, wanted, lead, idx)), stop
 
 
-def _lead(connection: Connection, wanted: EventFilter) -> Lead:
-    counts = {
-        term: _count(connection, term, wanted) if search.is_counted(term) else 0
-        for term in search.terms(wanted)
-    }
-    rarest = min(counts, key=lambda term: counts[term], default=None)
+def lead_of(connection: Connection, wanted: EventFilter) -> Lead:
+    """What is followed: the rarest of all that must hold."""
+    terms = search.terms(wanted)
     words = tuple(_sought(connection, word) for word in search.asked(wanted.text))
-    if words and (rarest is None or _rarest(words) < counts[rarest]):
+    if len(terms) + len(words) < 2:
+        return Lead(terms[0] if terms else None, words)
+    counts = _frequencies(connection, wanted)
+    rarest = min(terms, key=lambda term: counts.get(term, 0), default=None)
+    if words and (rarest is None or _rarest(words) < counts.get(rarest, 0)):
         return Lead(words=words)
     return Lead(rarest)
 
@@ -270,14 +272,21 @@ def _near(connection: Connection, lead: Lead, span: Span) -> Span:
     return span.first(1 + indexed * WORDS_BUDGET // (1 + _rarest(lead.words)))
 
 
-def _count(connection: Connection, term: str, wanted: EventFilter) -> int:
-    """How many entries have a term, in the days that are asked about."""
-    total = select(func.coalesce(func.sum(_counts.c.count), 0)).where(_counts.c.term == term)
+def _frequencies(connection: Connection, wanted: EventFilter) -> Mapping[str, int]:
+    """How many entries have each of the terms that are counted, in the days asked about."""
+    terms = list(filter(search.is_counted, search.terms(wanted)))
+    if not terms:
+        return {}
+    days = []
     if wanted.since is not None:
-        total = total.where(_counts.c.day >= wanted.since[:10])
+        days.append(_counts.c.day >= wanted.since[:10])
     if wanted.until is not None:
-        total = total.where(_counts.c.day <= wanted.until[:10])
-    return int(connection.execute(total).scalar_one())
+        days.append(_counts.c.day <= wanted.until[:10])
+    query = select(_totals.c.term, _totals.c.count).where(_totals.c.term.in_(terms))
+    if days:
+        counted = select(_counts.c.term, func.sum(_counts.c.count)).group_by(_counts.c.term)
+        query = counted.where(_counts.c.term.in_(terms), *days)
+    return {term: int(count) for term, count in connection.execute(query)}
 
 
 def _followed(

@@ -283,6 +283,15 @@ search_counts = Table(
     sqlite_with_rowid=False,
 )
 
+# The same of all days together: a search asks which of its terms is the rarest.
+search_totals = Table(
+    "search_totals",
+    metadata,
+    Column("term", TERM, primary_key=True),
+    Column("count", NUMBER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The words that there are, and in how many entries.
 search_vocabulary = Table(
     "search_vocabulary",

@@ -99,7 +99,7 @@ _COPIED = (
     """
     INSERT INTO search_terms (term, idx)
     SELECT term, idx + :shift FROM search_terms WHERE idx < :size AND term IN
-        (SELECT number_of(term) FROM (SELECT DISTINCT term FROM counts_copied) AS counted)
+        (SELECT number_of(term) FROM search_totals)
     ORDER BY 1, 2
     """,
     """
@@ -116,6 +116,7 @@ _COPIED = (
     SELECT term, day_after(day, :days), count FROM counts_copied WHERE true
     ON CONFLICT (term, day) DO UPDATE SET count = search_counts.count + excluded.count
     """,
+    "UPDATE search_totals SET count = count / :copy * (:copy + 1)",
     "UPDATE search_vocabulary SET count = count / :copy * (:copy + 1)",
     "UPDATE search_head SET size = :end",
     "UPDATE log_head SET size = :end",

@@ -128,11 +128,12 @@ SEARCHES = [
     EventFilter(text="hu*", before=500),
     EventFilter(text="visit", recipient="kg", before=500),
     EventFilter(text="visit", message=message_id()),
+    EventFilter(sender="kz", recipient="kg", until="2026-01-01T00:00:00.000Z"),
 ]
 
 LARGE = (
-    "log_entries|log_private|messages|deliveries|search_terms|search_counts|search_vocabulary|"
-    "search_words|words_row"
+    "log_entries|log_private|messages|deliveries|search_terms|search_counts|search_totals|"
+    "search_vocabulary|search_words|words_row"
 )
 
 

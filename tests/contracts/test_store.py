@@ -6,6 +6,7 @@ read back through the queries.
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 
@@ -13,7 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec.structs import replace
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
 from hub.intake import access, admission, membership
 from hub.intake.batch import Batch, Loaded, Needs, Token
@@ -33,6 +34,7 @@ from hub.store.database import open_database
 from hub.store.index import Index
 from hub.store.journal import Journal
 from hub.store.lanes import StoredLanes
+from hub.store.migrations import upgrade
 from hub.store.queries import Queries
 from schemas import acceptance, checkpoint, jsontext, merkle
 from schemas import entry as entries
@@ -1072,6 +1074,7 @@ class TestTheSearchIndex:
                 for table in (
                     tables.search_terms,
                     tables.search_counts,
+                    tables.search_totals,
                     tables.search_vocabulary,
                 )
             ]
@@ -1087,12 +1090,47 @@ class TestTheSearchIndex:
         await self.fill(store)
         at_once = await self.terms(store)
         await store.database.write(index.clear)
-        assert await self.terms(store) == [[], [], []]
+        assert await self.terms(store) == [[], [], [], []]
         monkeypatch.setattr(index, "BATCH", 1)
         await self.fill(store)
         assert await self.terms(store) == at_once
         found = await store.queries.events(EventFilter(text="visit"))
         assert len(found) == 1
+
+    async def test_has_for_each_term_the_sum_of_its_days(self, store, monkeypatch):
+        monkeypatch.setattr(index, "BATCH", 7)
+        for number in range(3):
+            store.now = NOW + timedelta(days=number)
+            await store.send(message(id=message_id(number + 1)))
+        await self.fill(store)
+        _, counts, totals, _ = await self.terms(store)
+        sums: Counter[str] = Counter()
+        for term, _, count in counts:
+            sums[term] += count
+        assert dict(totals) == sums
+        assert sums["sender:kz"] == 3
+
+    async def test_leads_a_search_by_the_rarest_of_its_terms(self, store):
+        for number in range(3):
+            await store.send(message(id=message_id(number + 1), audience=["kg"]))
+        store.now = NOW + timedelta(days=1)
+        await store.send(message(id=message_id(9), audience=["tj"]))
+        await store.send(message(id=message_id(10), audience=["tj"]))
+        await self.fill(store)
+
+        async def lead(**wanted):
+            asked = EventFilter(**wanted)
+            found = await store.database.read(lambda connection: search.lead_of(connection, asked))
+            return found.term or [word.words for word in found.words]
+
+        assert await lead(sender="kz", recipient="tj") == "recipient:tj"
+        assert await lead(sender="kz", thread=message_id(2)) == f"thread:{message_id(2)}"
+        assert await lead(text="visit", recipient="tj") == "recipient:tj"
+        assert await lead(text="nothing", recipient="tj") == [("nothing",)]
+        first = {"until": builders.time(24 * 60 - 1)}
+        assert await lead(type="member.joined", recipient="tj", **first) == "recipient:tj"
+        second = {"since": builders.time(24 * 60)}
+        assert await lead(type="member.joined", recipient="tj", **second) == "type:member.joined"
 
     async def test_is_filled_once_where_two_hubs_fill_it(self, store):
         await store.send(message())
@@ -1113,8 +1151,9 @@ class TestTheSearchIndex:
             [found] = await store.queries.events(wanted)
             assert entries.decode(found.raw).subject == message_id(2)
         assert len(await store.queries.events(EventFilter(sender="kz"))) == 2
-        _, counts, vocabulary = await self.terms(store)
+        _, counts, totals, vocabulary = await self.terms(store)
         assert [count for term, _, count in counts if term.startswith("sdg:")] == [1, 1]
+        assert [count for term, count in totals if term.startswith("sdg:")] == [1, 1]
         assert {count for _, count in vocabulary} == {1}
 
     async def test_knows_no_word_that_only_an_erased_message_had(self, store):
@@ -1123,7 +1162,7 @@ class TestTheSearchIndex:
         await self.fill(store)
         for _ in range(2):
             await store.database.write(lambda connection: index.forget(connection, message_id()))
-        _, _, vocabulary = await self.terms(store)
+        *_, vocabulary = await self.terms(store)
         assert vocabulary == [("a", 1), ("visit", 1)]
 
     async def test_does_not_take_in_what_is_erased_while_it_is_being_made(self, store, monkeypatch):
@@ -1178,6 +1217,17 @@ class TestTheSchema:
             return compare_metadata(context, tables.metadata)
 
         assert await database.read(differences) == []
+
+    async def test_has_totals_of_what_was_counted_before_there_were_any(self, database):
+        def upgraded(connection):
+            connection.execute(text("DROP TABLE search_totals"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
+            rows = [{"day": f"2026-07-0{day}", "count": day} for day in (1, 2)]
+            connection.execute(insert(tables.search_counts).values(term="sdg:16"), rows)
+            upgrade(connection)
+            return connection.execute(select(tables.search_totals)).all()
+
+        assert await database.write(upgraded) == [("sdg:16", 3)]
 
 
 REASON = "The person named in it asked for it."

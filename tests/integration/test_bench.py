@@ -68,6 +68,7 @@ def indexed(connection):
     questions = {
         "search_terms": "SELECT term, idx FROM search_terms WHERE idx % 3 != 1",
         "search_counts": "SELECT term, sum(count) FROM search_counts GROUP BY term",
+        "search_totals": "SELECT term, count FROM search_totals",
         "search_vocabulary": "SELECT word, count FROM search_vocabulary",
         "search_head": "SELECT size FROM search_head",
         "search_words": "SELECT * FROM search_words",
