@@ -77,6 +77,11 @@ REFUSALS = MappingProxyType(
     }
 )
 
+RETRY_AFTER = MappingProxyType({429: 60, 503: 10})
+"""Seconds until trying again may help, by status."""
+
+TRY_AGAIN = f"try again in {RETRY_AFTER[503]} seconds"
+"""What details of refusals with 503 say, in the words of its ``Retry-After``."""
 
 MAX_DETAIL = 500
 """Characters: a refusal that quotes what it refuses must not be as long."""

@@ -22,7 +22,6 @@ from hub.doors.exchange import Page, Whose
 from hub.doors.exports import Export
 from hub.doors.feed import Wanted as FeedPage
 from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewToken, Reason
-from hub.doors.problems import RETRY_AFTER
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
 from hub.doors.report.route import HTML, Reported
@@ -45,7 +44,7 @@ from schemas.publication.formats import (
     prose,
     tidy,
 )
-from schemas.refusal import REFUSALS
+from schemas.refusal import REFUSALS, RETRY_AFTER
 from schemas.signature import JwsEnvelope
 from schemas.tail import Extended, Filled, Parts, Piece, Wanted
 from schemas.vocabulary import THEMES
@@ -341,7 +340,7 @@ _SECURITY: Final[Mapping[str, Schema]] = MappingProxyType(
 _HEADERS: Final[Mapping[str, tuple[str, Schema]]] = MappingProxyType(
     {
         "401": ("WWW-Authenticate", {"const": "Bearer"}),
-        **{str(status): ("Retry-After", {"const": wait}) for status, wait in RETRY_AFTER.items()},
+        **{str(status): ("Retry-After", {"const": str(s)}) for status, s in RETRY_AFTER.items()},
     }
 )
 

@@ -6,10 +6,7 @@ from aiohttp.typedefs import Handler
 
 from schemas import jsontext
 from schemas.acceptance import Acceptance
-from schemas.refusal import REFUSALS, Refused
-
-RETRY_AFTER = {429: "60", 503: "10"}
-"""Seconds, by status."""
+from schemas.refusal import REFUSALS, RETRY_AFTER, TRY_AGAIN, Refused
 
 log = structlog.get_logger("hub.door")
 
@@ -38,7 +35,7 @@ def problem(
     # A 404 without it may be kept by a cache: a tile that is not there yet will be.
     headers = {"Cache-Control": "no-store"}
     if status in RETRY_AFTER:
-        headers["Retry-After"] = RETRY_AFTER[status]
+        headers["Retry-After"] = str(RETRY_AFTER[status])
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     response = web.Response(
@@ -76,4 +73,4 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception:
         # A fault of ours: the sender keeps its message and tries again.
         log.exception("door.fault", method=request.method, path=request.path)
-        return problem(Refused("storage", "Something went wrong here; it was noted. Try again."))
+        return problem(Refused("storage", f"Something went wrong here; it was noted; {TRY_AGAIN}."))

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from schemas.refusal import Refused
+from schemas.refusal import TRY_AGAIN, Refused
 
 MAX_BYTES = 32 * 2**20
 MAX_WAITING = 16
@@ -56,7 +56,7 @@ class Shelf:
         if found is not None:
             return found
         if self._waiting >= self._max_waiting:
-            raise Refused("busy", "Many ask at the same time; ask again in ten seconds.")
+            raise Refused("busy", f"Many ask at the same time; {TRY_AGAIN}.")
         self._waiting += 1
         try:
             async with self._turn:

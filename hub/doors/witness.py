@@ -14,7 +14,7 @@ from hub.doors.service import Asked, Service, answer, arriving, query
 from hub.intake.recorder import StorageError
 from schemas import jsontext
 from schemas.jsontext import MAX_SAFE_INTEGER
-from schemas.refusal import Refused
+from schemas.refusal import TRY_AGAIN, Refused
 from schemas.tail import MAX_BODY, Extended, Filled, Parts, Piece
 
 T = TypeVar("T")
@@ -91,4 +91,4 @@ async def _stored(work: Awaitable[int]) -> int:
     try:
         return await work
     except StorageError:
-        raise Refused("storage", "Nothing was stored; try again in a minute.") from None
+        raise Refused("storage", f"Nothing was stored; {TRY_AGAIN}.") from None

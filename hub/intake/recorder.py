@@ -20,7 +20,7 @@ from hub.ledger import sequence
 from hub.ledger.sequence import Appended, LogKey, Sequenced
 from schemas.acceptance import Acceptance
 from schemas.entry import SALT_SIZE
-from schemas.refusal import Refused
+from schemas.refusal import TRY_AGAIN, Refused
 
 MAX_BATCH = 256
 """Jobs in one commit: enough to share the disk's sync, few enough to answer within a blink."""
@@ -28,7 +28,7 @@ MAX_BATCH = 256
 MAX_WAITING = 2_048
 """Jobs waiting for their turn; beyond it a door answers "busy" instead of taking more memory."""
 
-_STOPPING = "The hub is stopping; try again soon."
+_STOPPING = f"The hub is stopping; {TRY_AGAIN}."
 
 log = structlog.get_logger("hub.recorder")
 
@@ -153,7 +153,7 @@ class Recorder:
         A job that was refused without a record gives its refusal: ``busy`` or ``storage``.
         """
         if self._waiting + len(jobs) > MAX_WAITING:
-            refusal = Refused("busy", "Too many requests are waiting; try again soon.")
+            refusal = Refused("busy", f"Too many requests are waiting; {TRY_AGAIN}.")
             return [refusal] * len(jobs)
         future: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
         self._waiting += len(jobs)
@@ -215,7 +215,7 @@ class Recorder:
                 return [result for job in jobs for result in await self._record([job])]
             self.failing = str(error)
             log.exception("store.failed", jobs=len(jobs))
-            refusal = Refused("storage", "Nothing was stored; try again in a minute.")
+            refusal = Refused("storage", f"Nothing was stored; {TRY_AGAIN}.")
             return [refusal] * len(jobs)
         self.failing = None
         if appended is not None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from hub.doors import problems
-from schemas.refusal import REFUSALS, Refused
+from schemas.refusal import REFUSALS, TRY_AGAIN, Refused
 from tests import builders
 
 
@@ -56,6 +56,10 @@ class TestARefusal:
     @pytest.mark.parametrize("code", ["quota", "busy", "storage"])
     def test_that_passes_says_after_how_many_seconds(self, code):
         assert int(problems.problem(Refused(code, "Later.")).headers["Retry-After"]) > 0
+
+    def test_that_passes_has_the_figure_of_its_details(self):
+        after = problems.problem(Refused("storage", "Later.")).headers["Retry-After"]
+        assert f"again in {after} seconds" in TRY_AGAIN
 
     def test_for_want_of_a_token_says_which_kind(self):
         response = problems.problem(Refused("unauthenticated", "Who?"))
