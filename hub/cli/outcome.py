@@ -48,10 +48,12 @@ class RefusedByHub(_Ended):
 
     def __init__(self, document: Json, problem: Problem, retry_after: str | None) -> None:
         self.document = document
-        sentences = [f"{problem.title}.", problem.detail]
+        # What the API calls a member of the request is an option here.
+        detail = problem.detail.replace("`reason`", "--reason")
+        sentences = [f"{problem.title}.", detail]
         if problem.path:
             sentences.append(f"It is about {problem.path}.")
-        if problem.retryable:
+        if problem.retryable and "again" not in detail:
             when = f"in {retry_after} seconds" if retry_after else "later"
             sentences.append(f"Nothing was written; try again {when}.")
         super().__init__(" ".join(filter(None, sentences)))

@@ -137,7 +137,7 @@ class TestTheQuarantine:
 
     async def test_shows_a_message_without_obeying_it(self, hub, poison):
         refused = await run(hub, "quarantine", "show", poison, code=4)
-        assert "Say with `reason` why you have to read it" in refused
+        assert "Say with --reason why you have to read it" in refused
         printed = await run(hub, "quarantine", "show", poison, "--reason", "What did kg send?")
         assert "Poison[31m of кг" in printed
         assert "\x1b" not in printed

@@ -203,7 +203,7 @@ async def test_its_lines_stay_lines_and_the_reader_is_told_of_the_record(hub, kz
 async def test_without_the_reason_that_it_takes_the_command_is_refused(hub, kz, typed):
     made = await sent(kz, marking="TLP:AMBER")
     told = await typed(made["id"], status=4)
-    assert "It is TLP:AMBER. Say with `reason` why you have to read it" in told.output
+    assert "It is TLP:AMBER. Say with --reason why you have to read it" in told.output
     assert "A visit" not in told.output
     as_json = json.loads((await typed(made["id"], "--json", status=4)).stdout)
     assert as_json["code"] == "reason-needed"

@@ -20,7 +20,7 @@ from hub.cli import main as program
 from schemas import acceptance, jsontext, proof, receipt, statement
 from schemas import entry as entries
 from schemas.entry import AcceptedPrivate, Entry, Recipient
-from schemas.refusal import REFUSALS
+from schemas.refusal import REFUSALS, TRY_AGAIN
 from tests.unit.hub.cli.static_log import TIME, publish, started
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -231,6 +231,12 @@ def test_a_refusal_that_will_pass_says_when_to_try_again(hub):
     result = run("member", "list")
     assert result.exit_code == 4
     assert "Nothing was written; try again in 10 seconds." in result.stderr
+
+
+def test_a_refusal_that_says_itself_when_to_try_again_says_it_once(hub):
+    hub.refuses("GET /v1/members", "storage", f"Nothing was stored; {TRY_AGAIN}.")
+    stderr = run("member", "list").stderr
+    assert stderr.count("again") == stderr.count("in 10 seconds") == 1
 
 
 def test_a_refusal_reaches_a_program_as_the_whole_problem_document(hub):
