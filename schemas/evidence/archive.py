@@ -26,6 +26,8 @@ COVER: Final = "index.html"
 PLACE: Final = "{{evidence}}"
 """Where the cover page has its data."""
 
+_AGAIN: Final = "it was cut short on its way, so get it again"
+
 MAX_SIZE: Final = 64 * 1024 * 1024
 """Bytes of a zip that is still looked at."""
 
@@ -95,11 +97,15 @@ def read(raw: bytes) -> Evidence:
     if len(raw) > MAX_SIZE:
         raise ArchiveError("The file is too large to be evidence.")
     start = _LOCAL.size + len(EVIDENCE)
-    if len(raw) < start or raw[_LOCAL.size : start] != EVIDENCE.encode():
+    if len(raw) < start and raw[:4] == b"PK\x03\x04"[: len(raw)]:
+        raise ArchiveError(f"The file is incomplete: it has {len(raw)} bytes; {_AGAIN}.")
+    if raw[_LOCAL.size : start] != EVIDENCE.encode():
         raise ArchiveError(f"The file is no evidence: it does not begin with {EVIDENCE}.")
-    size = _LOCAL.unpack_from(raw)[8]
+    end = start + _LOCAL.unpack_from(raw)[8]
+    if len(raw) < end:
+        raise ArchiveError(f"The file is incomplete: it ends within {EVIDENCE}; {_AGAIN}.")
     try:
-        return jsontext.decode(raw[start : start + size], Evidence)
+        return jsontext.decode(raw[start:end], Evidence)
     except Refused as refusal:
         raise ArchiveError(f"{EVIDENCE} cannot be read: {refusal}") from None
 
@@ -109,6 +115,8 @@ def differing(raw: bytes, made: Mapping[str, bytes]) -> str | None:
     expected = pack(made)
     if raw == expected:
         return None
+    if expected.startswith(raw):
+        return f"it is incomplete, with {len(raw)} of {len(expected)} bytes; {_AGAIN}"
     start = 0
     for name, data in made.items():
         for what, size in ((f"the header of {name}", _LOCAL.size + len(name)), (name, len(data))):

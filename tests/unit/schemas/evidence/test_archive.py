@@ -9,6 +9,7 @@ from schemas import jsontext
 from schemas.evidence import archive
 from schemas.evidence.archive import ArchiveError
 from schemas.evidence.bundle import Evidence
+from schemas.evidence.check import Result, check
 from tests import evidence as samples
 
 MADE = samples.evidence()
@@ -81,6 +82,14 @@ def test_the_file_that_differs_is_named():
     assert archive.differing(flipped, FILES) == "message.json differs (byte 5 of it)"
     assert "list of files" in str(archive.differing(ZIP + b"more", FILES))
     assert archive.differing(ZIP, FILES) is None
+
+
+@pytest.mark.parametrize("size", [0, 3, 40, 100, len(ZIP) // 2, len(ZIP) - 1])
+def test_a_zip_that_was_cut_short_is_said_to_be_incomplete(size):
+    [said, *_] = check(ZIP[:size], samples.COVER, None).findings
+    assert said.result is Result.FAILS
+    assert "incomplete" in said.sentence
+    assert "get it again" in said.sentence
 
 
 @pytest.mark.parametrize(
