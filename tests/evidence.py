@@ -159,6 +159,17 @@ def of_rows(
     return bundle.assemble(ID, envelope if shown else None, rows, head, tiles)
 
 
+def erased() -> Evidence:
+    """The evidence of a bulletin of kz to kg that was erased after kg had it."""
+    log = Log(*builders.directory_log(kz="member", kg="member"))
+    raw = builders.signed(builders.message())
+    accepted = log.accept(raw, ["kg"])
+    received = log.receive(accepted, "kg", 1)
+    decided = builders.entry(entries.MESSAGE_ERASED, ID, at=builders.time(3))
+    gone = msgspec.structs.replace(accepted, private=None, salt=None)
+    return of_rows(log, [gone, received, log.append(decided)], raw, shown=False)
+
+
 def cosigned_with_ml_dsa() -> Evidence:
     """The evidence of a message under a checkpoint that a witness cosigned with ML-DSA-44."""
     log = Log(*builders.directory_log(kz="member"))

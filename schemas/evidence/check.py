@@ -378,12 +378,24 @@ class _Checking:
     def limits(self) -> Iterator[str]:
         """What was not checked, and what is not there."""
         if self._evidence.envelope is None:
-            yield "What the message says: it is not in this evidence, only its hash is."
+            yield f"What the message says: {self._unseen()}."
         if self._routing is not None:
             waiting = sorted(self._routing.recipients.keys() - self._received)
             if waiting:
                 yield f"Whether {', '.join(waiting)} received it: there is no receipt here."
         yield from LIMITS
+
+    def _unseen(self) -> str:
+        """Why the message is not here, and what is instead."""
+        if self._accepted is not None and self._accepted.private is not None:
+            return "it is not in this evidence, only its hash is"
+        erased = next((o for o in self._opened if o.entry.type == entries.MESSAGE_ERASED), None)
+        if erased is None:
+            return "neither it nor its hash is in this evidence"
+        return (
+            f"it was erased at the hub, and its hash with it, at {erased.entry.time} (entry "
+            f"{erased.index}); whoever received it may have a copy, with evidence of its own"
+        )
 
     # --- Keeping the record ---
 

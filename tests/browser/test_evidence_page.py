@@ -170,6 +170,7 @@ async def test_what_python_does_not_believe_the_page_does_not_either(page, show,
 GOOD = {
     "all": samples.evidence(),
     "without the message": samples.evidence(shown=False),
+    "erased": samples.erased(),
     "without receipts and witnesses": samples.evidence(receipts=(), cosigned_by=()),
     "of one member": samples.small(),
 }
@@ -255,6 +256,16 @@ async def test_the_page_speaks_each_language_of_the_exchange(page, show, languag
     assert TEXTS[language]["holds"] in shown
     assert TEXTS[language]["checks"] in shown
     assert not re.search(r"\b(c|limit)_[a-z]+\b|{\w+}", shown)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_of_an_erased_message_the_page_says_that_its_hash_is_gone_too(page, show, language):
+    made = samples.erased()
+    assert await show(made, language) == "holds"
+    shown = await page.evaluate("document.body.innerText")
+    n = samples.index_of(made, "message.erased")
+    assert shown.count(TEXTS[language]["erased"].replace("{n}", str(n))) == 2
+    assert TEXTS[language]["hidden"] not in shown
 
 
 async def test_a_click_changes_the_language_and_not_the_verdict(page, show):

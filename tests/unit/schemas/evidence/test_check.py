@@ -68,6 +68,23 @@ def test_without_the_message_its_hash_is_still_proven():
     assert report.limits[0].startswith("What the message says")
 
 
+def test_of_an_erased_message_it_is_said_that_its_hash_is_gone_too():
+    report = checked(samples.erased())
+    assert report.holds
+    assert report.limits[0] == (
+        "What the message says: it was erased at the hub, and its hash with it, at "
+        f"{builders.time(3)} (entry {samples.index_of(samples.erased(), 'message.erased')}); "
+        "whoever received it may have a copy, with evidence of its own."
+    )
+
+
+def test_without_the_private_part_there_is_no_hash_to_compare_with():
+    made = samples.evidence(shown=False)
+    at = samples.index_of(made, entries.MESSAGE_ACCEPTED)
+    report = checked(samples.with_entry(made, at, private=None, salt=None))
+    assert "What the message says: neither it nor its hash is in this evidence." in report.limits
+
+
 def test_what_cannot_be_known_is_said():
     limits = checked(samples.evidence()).limits
     assert "Whether undp received it: there is no receipt here." in limits

@@ -11,7 +11,7 @@ from tests import evidence as samples
 TEXTS = samples.TEXTS
 
 
-PAGE_1 = "53ac917305ad291ddea1d91045884e88d503525e1d50d8c7bbf892a4233482d8"
+PAGE_1 = "dd203f87cea13ac2d961ed1214d24864683c4962206c0f5ba3d3f6d34a7997ec"
 """SHA-256 of the page that evidence of version 1 has."""
 
 
