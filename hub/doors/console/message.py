@@ -12,6 +12,7 @@ from hub.doors.console import wording
 from hub.doors.console.overview import names
 from hub.doors.console.pages import bdi, time
 from hub.doors.console.visit import Visit
+from hub.doors.console.wording import Title
 from hub.ledger import explain
 from hub.ledger.explain import Clause, Finding
 from hub.ledger.queries import DeliveryRow, Event, EventFilter, MessageRow
@@ -62,7 +63,7 @@ class Neighbour(msgspec.Struct, frozen=True):
     id: str
     time: str
     sender: str
-    title: str | None
+    title: Title | None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -86,7 +87,7 @@ class View(msgspec.Struct, frozen=True):
     kind: str | None
     marking: str | None
     thread: str | None
-    title: str | None
+    title: Title | None
     refusal: Refusal | None
     erased: Line | None
     reading: str | None
@@ -127,7 +128,7 @@ async def show(visit: Visit) -> web.Response:
         kind=message.kind if message else None,
         marking=message.marking if message else None,
         thread=thread,
-        title=wording.title(visit, message),
+        title=await wording.title(visit, message),
         refusal=None if accepted else _refusal(events[-1]),
         erased=next((one for one in lines if one.type == entries.MESSAGE_ERASED), None),
         reading=refused.detail if refused else None,
@@ -223,6 +224,6 @@ async def _neighbours(visit: Visit, about: str, thread: str) -> Sequence[Neighbo
     made = []
     for entry in (entries.decode(event.raw) for event in events):
         if entry.subject is not None and entry.subject != about:
-            title = wording.title(visit, await queries.message(entry.subject))
+            title = await wording.title(visit, await queries.message(entry.subject))
             made.append(Neighbour(entry.subject, entry.time, entry.actor, title))
     return made

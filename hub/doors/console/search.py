@@ -16,6 +16,7 @@ from hub.doors.audit import Filters
 from hub.doors.console import sessions, wording
 from hub.doors.console.overview import names
 from hub.doors.console.visit import Visit
+from hub.doors.console.wording import Title
 from hub.doors.exports import Export
 from hub.ledger.explain import RECEIVED
 from hub.ledger.queries import DeliveryRow, Event, EventFilter, MessageRow
@@ -56,7 +57,7 @@ class Sent(msgspec.Struct, frozen=True):
 
     kind: str
     marking: str
-    title: str | None
+    title: Title | None
     recipients: Sequence[str]
     received: int
     erased: bool
@@ -241,15 +242,16 @@ async def _row(visit: Visit, event: Event) -> Row:
     if entry.type == entries.MESSAGE_ACCEPTED and about is not None:
         message = await queries.message(about)
         if message is not None:
-            sent = _sent(visit, message, await queries.deliveries(about))
+            title = await wording.title(visit, message)
+            sent = _sent(message, title, await queries.deliveries(about))
     return Row(event.index, entry.time, entry.type, entry.actor, entry.subject, about, sent)
 
 
-def _sent(visit: Visit, message: MessageRow, copies: Sequence[DeliveryRow]) -> Sent:
+def _sent(message: MessageRow, title: Title | None, copies: Sequence[DeliveryRow]) -> Sent:
     return Sent(
         kind=message.kind,
         marking=message.marking,
-        title=wording.title(visit, message),
+        title=title,
         recipients=[copy.recipient for copy in copies],
         received=sum(copy.state in RECEIVED for copy in copies),
         erased=message.envelope is None,

@@ -16,6 +16,7 @@ from tests import builders
 from tests.integration.hub.test_console import visiting
 
 REASON = "Complaint 7/26 of the sender"
+LATER = builders.time(24 * 60)
 
 
 @pytest.fixture
@@ -182,6 +183,38 @@ async def test_what_a_sender_wrote_is_only_ever_text(operator, kz):
 
 
 # --- Why not ---
+
+
+async def answered(kz, kg, answer="decline", **overrides):
+    """A notice of kz that kg answered: the ids of both."""
+    notice = builders.notice(**kz.new(audience=["kg"], **overrides))
+    notice["content"] = {"action": "visit", "invited": ["kg"], "answer_by": LATER}
+    wanted = {"marking": notice["marking"], "audience": ["kz"], "thread": notice["id"]}
+    response = builders.response(answer, notice, **kg.new(**wanted))
+    for who, message in ((kz, notice), (kg, response)):
+        assert (await who.submit(who.sign(message))).status == 201
+    return notice["id"], response["id"]
+
+
+async def test_an_answer_without_words_is_called_by_what_it_answers(hub, operator, kz, kg):
+    notice, response = await answered(kz, kg, texts={"en": {"title": "A & B"}})
+    for path in ("/console/search", f"/console/messages/{notice}"):
+        page = (await operator.get(path)).body.decode()
+        called = 'Declines: <bdi dir="auto">A &amp; B</bdi></a>'
+        assert f'<a href="/console/messages/{response}">{called}' in page
+    page = (await operator.get(f"/console/messages/{response}?lang=ru")).body.decode()
+    assert 'Отказывается: <bdi dir="auto">A &amp; B</bdi></h1>' in page
+    assert "<title>Отказывается: A &amp; B" in page
+
+
+async def test_an_answer_has_no_title_for_whom_its_text_is_not(hub, operator, auditor, kz, kg):
+    _, response = await answered(kz, kg)
+    _, secret = await answered(kz, kg, marking="TLP:AMBER")
+    page = (await auditor.get("/console/search")).body.decode()
+    assert f"<code>{response}</code>" in page
+    page = (await operator.get("/console/search")).body.decode()
+    assert f"<code>{secret}</code>" in page
+    assert page.count("Declines: ") == 1
 
 
 async def test_a_message_that_was_refused_says_why_and_has_no_table(hub, auditor, kz):
