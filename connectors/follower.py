@@ -206,7 +206,7 @@ class Follower:
     def _judge(self, since: int, until: int) -> tuple[Directory, list[Finding]]:
         """Fold the new entries of the directory, and see what in them needs somebody's eyes.
 
-        Whoever was there before we first looked is no news.
+        Whoever was there before we first looked, or before we were let in, is no news.
         """
         directory, findings = self._directory, list[Finding | None]()
         for kept in self._store.log_entries(since, until):
@@ -219,7 +219,9 @@ class Follower:
                 findings.append(monitor.unasked(self._own, kept.index, entry, directory))
             directory, impossible = monitor.fold(directory, kept.index, entry)
             findings.append(impossible)
-            if since > 0 and not ours and not impossible:
+            us = directory.participants.get(self._own.code)
+            is_in = us is not None and us.kid is not None
+            if since > 0 and is_in and not ours and not impossible:
                 findings.append(monitor.changed(kept.index, entry))
         return directory, [finding for finding in findings if finding]
 

@@ -49,10 +49,10 @@ class LogLink:
 class World:
     """A history, and a follower of it with a store; ``follower`` is made anew at each restart."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *log):
         self.folder = folder
         self.history = History(builders.LOG, builders.LOG_KEY, lambda: datetime.now(UTC))
-        for entry in builders.directory_log(kz="member", kg="member"):
+        for entry in log or builders.directory_log(kz="member", kg="member"):
             self.history.append(entry)
         self.link = LogLink(self.history)
         self.start()
@@ -205,6 +205,20 @@ async def test_a_line_that_breaks_after_any_bundle_loses_and_believes_nothing(
     assert world.store.directory().participants["kg"].state == "suspended"
     assert world.store.root_at(400) == merkle.tree_root(400, world.history.tiles)
     assert world.alarms() == ["directory-changed"]
+
+
+async def test_whoever_came_before_we_were_let_in_is_no_news(tmp_path):
+    world = World(tmp_path, builders.invited("kz"))
+    await world.follower.follow()
+    for entry in (*builders.directory_log(kg="member", tj="member"), builders.joined("kz")):
+        world.history.append(entry)
+        await world.follower.follow()
+    assert world.alarms() == []
+    world.history.append(builders.invited("tm"))
+    await world.follower.follow()
+    [alarm] = world.store.alarms()
+    assert "tm was invited as member" in alarm.sentence
+    world.store.close()
 
 
 async def test_a_refusal_that_time_heals_is_no_alarm(world):
