@@ -1,5 +1,6 @@
 """The message: the payload that an institution signs."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from schemas import jsontext, text
 from schemas.encoding import CODE_PATTERN, HASH_PATTERN, TIME_PATTERN, UUID7_PATTERN, format_time
+from schemas.jsontext import Json
 from schemas.kinds import Content, kind
 from schemas.refusal import Refused
 from schemas.vocabulary import MARKINGS, THEMES, is_language_tag, is_sdg
@@ -15,6 +17,7 @@ from schemas.vocabulary import MARKINGS, THEMES, is_language_tag, is_sdg
 MAX_AHEAD = timedelta(minutes=5)
 MAX_AGE = timedelta(days=90)
 
+_UNREAD = frozenset({"notice", "signature"})
 _MULTILINE = frozenset({"summary", "body"})
 
 Code = Annotated[str, Meta(pattern=CODE_PATTERN)]
@@ -155,3 +158,28 @@ def check_clock(message: Message, now: datetime) -> None:
         raise Refused("created-out-of-range", "It is more than 90 days old.", "$.created")
     if message.expires is not None and message.expires <= format_time(now):
         raise Refused("expired", f"It expired at {message.expires}.", "$.expires")
+
+
+def lines(read: Message) -> Iterator[tuple[str, str]]:
+    """The content as people read it: names and texts, one line each.
+
+    Without the notice, which ``in_reply_to`` names, and the signature, which is nothing to read.
+    """
+    content: Json = msgspec.to_builtins(read.content or {})
+    assert isinstance(content, dict)
+    for name, value in content.items():
+        if name not in _UNREAD:
+            yield from _lines(value, name.replace("_", " "))
+
+
+def _lines(value: Json, name: str) -> Iterator[tuple[str, str]]:
+    parts = value if isinstance(value, dict | list) else [value]
+    items = parts.values() if isinstance(parts, dict) else parts
+    if not any(isinstance(item, dict | list) for item in items):
+        yield name, ", ".join(map(str, items))
+    elif isinstance(parts, dict):
+        for key, member in parts.items():
+            yield from _lines(member, f"{name} {key.replace('_', ' ')}")
+    else:
+        for item in parts:
+            yield from _lines(item, name)

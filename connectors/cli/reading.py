@@ -1,11 +1,10 @@
 """Messages as people read them: opened from their envelopes, in a language they know."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from connectors.store import Reader
 from connectors.tables import InboxState
 from schemas import message, signature
-from schemas.jsontext import Json
 from schemas.message import Message, Text
 from schemas.refusal import Refused
 
@@ -60,24 +59,3 @@ def title(reader: Reader, read: Message, languages: Sequence[str]) -> str | None
     answered = known(reader, read.in_reply_to) if read.in_reply_to else None
     about = words(answered.texts, languages) if answered else None
     return f"{answer}: {about[1].title}" if about else answer or None
-
-
-def lines(value: Json, name: str = "") -> Iterator[tuple[str, str]]:
-    """A message's content as names and texts, one line each."""
-    if isinstance(value, dict):
-        if all(not isinstance(member, dict | list) for member in value.values()) and name:
-            yield name, ", ".join(f"{member}" for member in value.values())
-            return
-        for key, member in value.items():
-            yield from lines(member, f"{name} {key}".strip().replace("_", " "))
-    elif isinstance(value, list) and not _flat(value):
-        for item in value:
-            yield from lines(item, name)
-    elif isinstance(value, list):
-        yield name, ", ".join(map(str, value))
-    else:
-        yield name, str(value)
-
-
-def _flat(items: Iterable[Json]) -> bool:
-    return not any(isinstance(item, dict | list) for item in items)

@@ -17,6 +17,7 @@ from connectors.outbox import Outbox
 from connectors.store import Reader
 from connectors.tables import Erased, Expected, InboxState, Received, Sent
 from schemas import jsontext, signature
+from schemas import message as messages
 from schemas.acceptance import Acceptance
 from schemas.directory import Directory
 from schemas.encoding import unb64url
@@ -215,7 +216,6 @@ def _say_message(site: Site, read: Message, languages: Sequence[str]) -> None:
         others = ", ".join(other for other in read.texts if other != tag)
         say("")
         say(f"{'language':<{_COLUMN}}{tag}{f' (there is also {others})' if others else ''}")
-    content = {k: v for k, v in (read.content or {}).items() if k not in {"signature", "notice"}}
     facts = [
         ("kind", read.kind),
         ("from", read.sender),
@@ -228,7 +228,7 @@ def _say_message(site: Site, read: Message, languages: Sequence[str]) -> None:
         ("supersedes", read.supersedes or ""),
         ("themes", ", ".join(read.themes)),
         ("sdgs", ", ".join(map(str, read.sdgs))),
-        *((k, _local(site, v)) for k, v in reading.lines(jsontext.parse(jsontext.encode(content)))),
+        *((name, _local(site, value)) for name, value in messages.lines(read)),
     ]
     for name, value in facts:
         if value:

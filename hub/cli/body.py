@@ -9,7 +9,7 @@ import msgspec
 from hub.cli.audit import message_path
 from hub.cli.command import asks_hub, examples
 from hub.cli.output import print_json, print_table, say
-from schemas import jsontext
+from schemas import jsontext, message
 from schemas.message import Message, Text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def body(hub: "Hub", message_id: str, reason: str, language: str | None) -
     shown = jsontext.convert(answer, Body)
     for line in _text(shown.message.texts, language):
         say(line)
-    print_table(("", ""), _facts(shown))
+    print_table(("", ""), [(name, value) for name, value in _facts(shown) if value])
 
 
 def _text(texts: Mapping[str, Text], language: str | None) -> Iterator[str]:
@@ -72,14 +72,18 @@ def _distance(tag: str, wanted: str | None) -> tuple[int, bool]:
     return (order.index(language) if language in order else len(order)), tag != wanted
 
 
-def _facts(shown: Body) -> Iterator[tuple[str, object]]:
-    message = shown.message
-    yield "kind", message.kind
-    yield "from", message.sender
-    yield "to", ", ".join(message.audience)
-    yield "marking", message.marking
-    yield "created", message.created
-    yield "themes", ", ".join(message.themes)
-    yield "sdgs", ", ".join(map(str, message.sdgs))
-    yield "content", jsontext.encode(message.content).decode()
+def _facts(shown: Body) -> Iterator[tuple[str, str]]:
+    read = shown.message
+    yield "kind", read.kind
+    yield "from", read.sender
+    yield "to", ", ".join(read.audience)
+    yield "marking", read.marking
+    yield "created", read.created
+    yield "expires", read.expires or ""
+    yield "thread", read.thread or ""
+    yield "in reply to", read.in_reply_to or ""
+    yield "supersedes", read.supersedes or ""
+    yield "themes", ", ".join(read.themes)
+    yield "sdgs", ", ".join(map(str, read.sdgs))
+    yield from message.lines(read)
     yield "recorded", f"as entry {shown.recorded}, that you read it"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -207,6 +208,41 @@ async def test_without_the_reason_that_it_takes_the_command_is_refused(hub, kz, 
     assert "A visit" not in told.output
     as_json = json.loads((await typed(made["id"], "--json", status=4)).stdout)
     assert as_json["code"] == "reason-needed"
+
+
+def pairs(result):
+    """The table that a command printed."""
+    lines = (re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in result.output.splitlines())
+    return dict(line for line in lines if len(line) == 2)
+
+
+async def test_content_is_told_line_by_line(hub, kz, kg, typed):
+    content = {
+        "activity": "visit",
+        "place": {"country": "KZ", "name": "Almaty"},
+        "figures": [{"name": "appeals", "value": 3, "unit": "count"}],
+    }
+    told = pairs(await typed((await sent(kz, content=content))["id"]))
+    assert told["activity"] == "visit"
+    assert told["place"] == "KZ, Almaty"
+    assert told["figures"] == "appeals, 3, count"
+
+
+async def test_of_an_answer_it_is_told_what_it_answers_to_what(hub, kz, kg, typed):
+    notice = builders.notice(**kz.new(audience=["kg"]))
+    later = format_time(kz.clock() + timedelta(days=1))
+    notice["content"] = {"action": "visit", "invited": ["kg"], "answer_by": later}
+    response = builders.response("accept", notice, **kg.new(audience=["kz"]))
+    for who, message in ((kz, notice), (kg, response)):
+        assert (await who.submit(who.sign(message))).status == 201
+    told = pairs(await typed(notice["id"]))
+    assert told["action"] == "visit"
+    assert told["invited"] == "kg"
+    assert told["answer by"] == later
+    told = pairs(await typed(response["id"]))
+    assert told["answer"] == "accept"
+    assert told["in reply to"] == notice["id"]
+    assert "signature" not in told
 
 
 async def test_for_programs_the_message_is_as_it_was_signed(hub, kz, typed):

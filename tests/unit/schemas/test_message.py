@@ -7,7 +7,7 @@ import pytest
 from schemas import message
 from schemas.refusal import Refused
 from schemas.vocabulary import LANGUAGES, MARKINGS
-from tests.builders import NOW, message_id, payload, response, time, without
+from tests.builders import NOW, message_id, notice, payload, response, time, without
 from tests.builders import message as bulletin
 
 RLO = "\u202e"
@@ -241,6 +241,35 @@ class TestTexts:
     def test_of_scripts_stay_text(self):
         hostile = "<script>alert('x')</script> {{7*7}} $(reboot) '; DROP TABLE messages; --"
         assert read(texts=text(title=hostile)).texts["en"].title == hostile
+
+
+class TestLines:
+    def test_of_a_bulletin_are_names_and_texts(self):
+        content = {
+            "activity": "visit",
+            "place": {"country": "KZ", "name": "Almaty"},
+            "partners": [{"name": "UNDP", "code": "undp"}, {"name": "An NGO"}],
+            "figures": [{"name": "appeals", "value": 3, "unit": "count"}],
+        }
+        assert list(message.lines(read(content=content))) == [
+            ("activity", "visit"),
+            ("place", "KZ, Almaty"),
+            ("partners", "UNDP, undp"),
+            ("partners", "An NGO"),
+            ("figures", "appeals, 3, count"),
+        ]
+
+    def test_of_an_answer_are_what_it_answers_and_nothing_that_stands_elsewhere(self):
+        answered = message.parse(payload(response("accept")))
+        assert list(message.lines(answered)) == [("answer", "accept")]
+
+    def test_of_a_notice_are_its_terms(self):
+        proposed = message.parse(payload(notice()))
+        assert dict(message.lines(proposed)) == {
+            "action": "statement",
+            "invited": "kg, tj",
+            "answer by": time(24 * 60),
+        }
 
 
 class TestLabels:
