@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from schemas import directory
 from schemas.directory import REGION
 from schemas.encoding import format_time
 
@@ -24,7 +25,6 @@ PARTICIPANTS: Final = MEMBERS + PARTNERS
 REGIONAL: Final = "regional"
 """The institution of a record that the institutions of the region made together."""
 
-MARKING: Final = "TLP:GREEN"
 ANSWER_WITHIN: Final = timedelta(days=30)
 
 BULLETIN: Final = "activity_bulletin.v1"
@@ -85,7 +85,10 @@ class RecordPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of ``records.ndjson``; ``date`` is a day or a month."""
+    """One line of ``records.ndjson``; ``date`` is a day or a month.
+
+    Those are public, so that none of them has a ``marking``.
+    """
 
     id: str
     date: Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$")]
@@ -100,6 +103,32 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     figures: dict[str, int | float]
     source: str
     source_lang: str
+    marking: Literal["TLP:GREEN", "TLP:AMBER"] = "TLP:GREEN"
+
+
+CONFIDENTIAL: Final = Record(
+    id="demo-draft",
+    date="2026-11",
+    institution="kz",
+    kind="activity_bulletin",
+    title={
+        "en": "Draft opinion on the mandate of inspectors of places of detention",
+        "ru": "Проект заключения о мандате инспекторов мест лишения свободы",
+    },
+    summary={
+        "en": "Made up for the demo: a draft for comment, which its marking keeps from partners.",
+        "ru": "Придумано для показа: проект для замечаний, который гриф не допускает к партнёрам.",
+    },
+    participants=("kg", "tj", "uz", directory.PARTNERS),
+    place=None,
+    themes=("torture_prevention",),
+    sdgs=(16,),
+    figures={},
+    source="https://example.org/draft",
+    source_lang="en",
+    marking="TLP:AMBER",
+)
+"""The one message that is no public record: not all have it, and ``why`` says by which rule."""
 
 
 class CorpusError(ValueError):
@@ -149,7 +178,8 @@ def audience(record: Record) -> tuple[str, ...]:
     A notice must reach somebody who can answer. One of the region invites every member, and one
     that names partners alone would invite nobody: both go to the region as well.
     """
-    named = tuple(c for c in record.participants if c in PARTICIPANTS and c != sender(record))
+    known = (*PARTICIPANTS, directory.PARTNERS)
+    named = tuple(c for c in record.participants if c in known and c != sender(record))
     to_region = kind(record) == NOTICE and (
         record.institution == REGIONAL or not set(named) & set(MEMBERS)
     )
@@ -176,7 +206,7 @@ def message_file(record: Record, names: Mapping[str, str], now: datetime) -> dic
     return {
         "kind": kind(record),
         "audience": list(audience(record)),
-        "marking": MARKING,
+        "marking": record.marking,
         "texts": {
             _LANGUAGE.get(tag, tag): {"title": title, "summary": record.summary[tag]}
             for tag, title in record.title.items()
@@ -191,7 +221,7 @@ def _bulletin(record: Record, names: Mapping[str, str]) -> dict[str, object]:
     partners = [
         {"name": names[code], "code": code} if code in names else {"name": OUTSIDE.get(code, code)}
         for code in record.participants
-        if code not in (REGIONAL, sender(record))
+        if code not in (REGIONAL, directory.PARTNERS, sender(record))
     ]
     figures = [
         {"name": name, "value": value, "unit": unit(name)} for name, value in record.figures.items()

@@ -18,7 +18,7 @@ import msgspec
 
 from hub.demo import broker, corpus, operator, webhooks, wishes
 from hub.demo.broker import Addresses
-from hub.demo.corpus import MEMBERS, PARTICIPANTS, Record
+from hub.demo.corpus import CONFIDENTIAL, MEMBERS, PARTICIPANTS, Record
 from hub.demo.folder import Folder
 from hub.demo.operator import Operator
 from hub.demo.partner import Partner
@@ -92,10 +92,10 @@ class Demo:
         self._folder = folder
         self._port = str(port)
         self._url = f"http://127.0.0.1:{port}"
-        self._records = records
+        self._records = (*records, CONFIDENTIAL)
         self._profiles = {c: operator.profile(PROFILES / f"{c}.toml") for c in PARTICIPANTS}
         self._names = {code: profile.names["en"] for code, profile in self._profiles.items()}
-        self._expected = sum(1 + len(_answering(record)) for record in records)
+        self._expected = sum(1 + len(_answering(record)) for record in self._records)
         self._show = Show(self._expected)
         self._traffic = Traffic(self._show.mail, self._show.counters)
         self._notices: dict[str, Record] = {}
@@ -349,7 +349,7 @@ class Demo:
                 yield f"Only {verified} of {count} were verified: {what}."
 
     def _suggest(self) -> None:
-        """Three commands to go on with; everything runs until Ctrl-C."""
+        """Four commands to go on with; everything runs until Ctrl-C."""
         mails = [mail for mail in self._traffic.mails.values() if mail.sender]
         most = max(mails, key=lambda mail: (mail.kind == _NOTICE, len(mail.recipients)))
         connector, hub = executable("nhri-connector"), executable("nhri-hub")
@@ -358,7 +358,10 @@ class Demo:
         show = ("show", most.id, "--config", self._folder.connector(most.sender))
         self._show.command(connector, *show, note="a joint action and who signed it")
         way = ("audit", "show", most.id, "--config", self._folder.hub)
-        self._show.command(hub, *way, note="its way; Ctrl-C ends the demo")
+        self._show.command(hub, *way, note="its way")
+        secret = next(mail for mail in mails if mail.title == CONFIDENTIAL.title["en"])
+        why = ("audit", "why", secret.id, "--member", "undp", "--config", self._folder.hub)
+        self._show.command(hub, *why, note="why UNDP has not that one; Ctrl-C ends the demo")
 
     async def _connector(self, code: str, *arguments: str | Path, may_say_no: bool = False) -> str:
         config = ("--config", self._folder.connector(code))

@@ -26,6 +26,9 @@ PROGRAM = Path(sys.executable).parent / "nhri-hub"
 MEMBERS = {"kz", "kg", "tj", "tm", "uz", "uz-nhrc"}
 PARTNERS = {"ohchr", "undp", "ganhri", "apf", "ennhri"}
 
+CONFIDENTIAL = ("kz", {"kg", "tj", "uz"}, 0)
+"""What the demo sends besides the records: its marking keeps it from the partners it names."""
+
 LAST_LINE = re.compile(
     r"demo: accepted=(\d+) refused=(\d+) deliveries=(\d+)/(\d+) receipts=(\d+)/(\d+) log=(\d+)"
     r" verified webhooks=(\d+)/(\d+)"
@@ -102,6 +105,7 @@ def routed():
                 recipients |= everybody
             answers = len(recipients & MEMBERS)
         yield sender, recipients, answers
+    yield CONFIDENTIAL
 
 
 def expected_counts():
@@ -284,7 +288,7 @@ def test_a_finished_demo_goes_on_in_its_folder_until_it_is_told_to_stop(counts, 
     with start("--dir", folder) as demo:
         try:
             lines = [*up_to_last_line(demo)]
-            suggested = [demo.stdout.readline() for _ in range(3)]
+            suggested = [demo.stdout.readline() for _ in range(4)]
             tried = [
                 subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=False)  # noqa: S602 - copied from the screen, as a person would
                 for command in suggested
@@ -298,7 +302,8 @@ def test_a_finished_demo_goes_on_in_its_folder_until_it_is_told_to_stop(counts, 
     assert again[6] > counts[6]
     assert check_webhooks(folder) == expected_webhooks()
     assert "  This folder holds a demo already: it goes on where it stopped." in lines
-    assert [(done.returncode, done.stderr) for done in tried] == [(0, b"")] * 3
+    assert [(done.returncode, done.stderr) for done in tried] == [(0, b"")] * 4
+    assert b"the marking TLP:AMBER may not go to its role" in tried[3].stdout
     assert processes_of(folder) == []
 
 

@@ -9,9 +9,11 @@ import pytest
 from hub.demo import corpus
 from hub.demo.corpus import CorpusError
 from schemas import message as messages
+from schemas import routing
 from schemas.encoding import format_time, uuid7
 from schemas.kinds.activity_bulletin import ActivityBulletin
 from schemas.kinds.joint_action_notice import JointActionNotice
+from tests import builders
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "deploy/demo/records.ndjson").read_text(encoding="utf-8")
@@ -38,7 +40,7 @@ def variation(**fields):
     return corpus.parse(json.dumps(json.loads(TEXT.splitlines()[0]) | fields))[0]
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
+@pytest.mark.parametrize("record", [*RECORDS, corpus.CONFIDENTIAL], ids=lambda record: record.id)
 def test_every_record_becomes_a_valid_message(record):
     completed = file(record) | {
         "id": uuid7(NOW, bytes(10)),
@@ -48,7 +50,7 @@ def test_every_record_becomes_a_valid_message(record):
 
     message = messages.parse(json.dumps(completed).encode())
 
-    assert message.marking == "TLP:GREEN"
+    assert message.marking == record.marking
     messages.check_clock(message, NOW)
     typed = messages.content(message)
     assert isinstance(typed, JointActionNotice | ActivityBulletin)
@@ -67,6 +69,17 @@ def test_all_texts_of_a_record_travel(record):
 
     assert sorted(text["title"] for text in texts.values()) == sorted(record.title.values())
     assert sorted(text["summary"] for text in texts.values()) == sorted(record.summary.values())
+
+
+def test_the_one_that_is_confidential_names_partners_and_is_kept_from_them():
+    sent = file(corpus.CONFIDENTIAL)
+    assert (sent["marking"], sent["audience"]) == ("TLP:AMBER", ["kg", "tj", "uz", "partners"])
+    assert [partner["code"] for partner in sent["content"]["partners"]] == ["kg", "tj", "uz"]
+    roles = dict.fromkeys(corpus.MEMBERS, "member") | dict.fromkeys(corpus.PARTNERS, "partner")
+    directory = builders.directory(**{code.replace("-", "_"): role for code, role in roles.items()})
+    routed = routing.route(sent["audience"], sent["marking"], "kz", directory)
+    assert routed.recipients.keys() == {"kg", "tj", "uz"}
+    assert routed.left_out == dict.fromkeys(corpus.PARTNERS, routing.LEFT_OUT_MARKING)
 
 
 def test_a_bulletin_goes_to_the_participants_without_its_sender():
