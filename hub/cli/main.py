@@ -12,6 +12,7 @@ from hub.cli.command import access_options, examples
 from hub.cli.doctor import doctor
 from hub.cli.evidence import evidence, verify
 from hub.cli.export import export
+from hub.cli.hold import hold
 from hub.cli.key import key
 from hub.cli.listen import listen
 from hub.cli.member import member
@@ -73,7 +74,7 @@ def main(**_: object) -> None:
     """
 
 
-for command in (body, export, report):
+for command in (body, export, hold, report):
     audit.add_command(command)
 for command in (
     *(init, serve, member, key, token, message, audit, evidence, verify, ca, rabbitmq),

@@ -60,6 +60,7 @@ TABLE: Mapping[tuple[str, str], frozenset[Role]] = MappingProxyType(
         ("POST", "/v1/messages"): _SENDERS,
         ("GET", "/v1/messages/{id}"): PARTICIPANTS,
         ("POST", "/v1/messages/{id}/erase"): _OPERATORS,
+        ("POST", "/v1/messages/{id}/hold"): _OPERATORS,
         ("GET", "/v1/retention"): _AUDIT,
         ("GET", "/v1/inbox"): PARTICIPANTS,
         ("POST", "/v1/receipts"): PARTICIPANTS,

@@ -1,4 +1,4 @@
-"""Erasing a message by a decision, and what the rules of retention would erase next."""
+"""Erasing a message by a decision, holding one, and what the rules of retention erase next."""
 
 import msgspec
 import structlog
@@ -7,6 +7,7 @@ from aiohttp import web
 from hub.doors.answers import Retained
 from hub.doors.service import Asked, Service, answer, body
 from hub.intake.erasure import Erase, Reason
+from hub.intake.hold import Hold
 from hub.ledger import retention
 from hub.settings import StartError
 
@@ -46,6 +47,21 @@ async def erase(hub: Service, asked: Asked) -> web.Response:
             "waiting": outcome.value["waiting"],
         }
     )
+
+
+class Holding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a message is held or, with ``release``, no longer held; at least 10 characters."""
+
+    reason: Reason
+    release: bool = False
+
+
+async def hold(hub: Service, asked: Asked) -> web.Response:
+    """``POST /v1/messages/{id}/hold``: nothing erases it until it is released."""
+    wanted = await body(asked, Holding)
+    message_id, by = asked.request.match_info["id"], asked.principal.name
+    outcome = await hub.change(Hold(message_id, by, wanted.reason, release=wanted.release))
+    return answer({"index": outcome.index})
 
 
 async def due(hub: Service, asked: Asked) -> web.Response:

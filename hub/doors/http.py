@@ -57,6 +57,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("POST", "/v1/messages"): exchange.submit,
         ("GET", "/v1/messages/{id}"): exchange.read_message,
         ("POST", "/v1/messages/{id}/erase"): erasure.erase,
+        ("POST", "/v1/messages/{id}/hold"): erasure.hold,
         ("GET", "/v1/retention"): erasure.due,
         ("GET", "/v1/inbox"): exchange.inbox,
         ("POST", "/v1/receipts"): exchange.send_receipt,

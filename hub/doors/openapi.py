@@ -16,7 +16,7 @@ from hub.doors import answers, http
 from hub.doors.access import TABLE, Role
 from hub.doors.answers import REF
 from hub.doors.audit import Counting, Search, Whom
-from hub.doors.erasure import Erasing
+from hub.doors.erasure import Erasing, Holding
 from hub.doors.evidence import ZIP
 from hub.doors.exchange import Page, Whose
 from hub.doors.exports import Export
@@ -133,6 +133,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = MappingProxyType(
         ("GET", "/v1/messages/{id}"): Operation({200: Delivery}, ("not-found", "erased")),
         ("POST", "/v1/messages/{id}/erase"): Operation(
             {200: answers.Erased}, (*_CHANGED, "not-found"), body=Erasing
+        ),
+        ("POST", "/v1/messages/{id}/hold"): Operation(
+            {200: answers.Recorded}, (*_CHANGED, "not-found"), body=Holding
         ),
         ("GET", "/v1/retention"): Operation({200: answers.Retained}),
         ("GET", "/v1/inbox"): Operation(

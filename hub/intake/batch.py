@@ -82,6 +82,7 @@ class Needs:
         """Nothing is needed yet."""
         self.messages: set[str] = set()
         self.copies: set[str] = set()
+        self.holds: set[str] = set()
         self.notices: set[str] = set()
         self.tokens: set[str] = set()
         self.senders: set[str] = set()
@@ -94,8 +95,8 @@ class Needs:
 class Loaded(msgspec.Struct):
     """The facts that were read, kept up to date while the batch is decided.
 
-    ``copies`` has each recipient's state of delivery, by message; ``owned`` how many webhook
-    subscriptions a participant has.
+    ``copies`` has each recipient's state of delivery, by message; ``holds`` the entry that holds a
+    message; ``owned`` how many webhook subscriptions a participant has.
     """
 
     messages: dict[str, Known]
@@ -105,6 +106,7 @@ class Loaded(msgspec.Struct):
     deliveries: dict[tuple[str, int], Delivery]
     joins: dict[str, JoinRequest]
     copies: dict[str, dict[str, str]] = {}
+    holds: dict[str, int] = {}
     subscriptions: dict[str, Subscription] = {}
     owned: dict[str, int] = {}
 

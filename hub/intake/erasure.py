@@ -47,12 +47,13 @@ class Erase:
         """The message, and what became of its copies."""
         needs.messages.add(self._message_id)
         needs.copies.add(self._message_id)
+        needs.holds.add(self._message_id)
 
     def decide(self, batch: Batch) -> Outcome:
         """Record the decision and erase, in one commit.
 
         Raises:
-            Refused: ``not-found``, or ``conflict`` where that was decided before.
+            Refused: ``not-found``, or ``conflict`` where that was decided before, or it is held.
         """
         message_id = self._message_id
         known = batch.facts.messages.get(message_id)
@@ -61,6 +62,10 @@ class Erase:
             raise Refused("not-found", "No message with this id was ever accepted.")
         if known.erased is not None:
             raise Refused("conflict", f"Entry {known.erased} erased this message already.")
+        held = batch.facts.holds.get(message_id)
+        if held is not None and known.payload_digest is not None:  # what is gone, no hold keeps
+            detail = f"Entry {held} holds this message against erasing; release it first."
+            raise Refused("conflict", detail)
         waiting = tuple(code for code, state in copies.items() if state == "waiting")
         private = ErasedPrivate(
             self._reason, tuple(code for code, state in copies.items() if state in HAD), waiting

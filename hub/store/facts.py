@@ -11,6 +11,7 @@ from hub.intake.admission import Known, Notice, Opened
 from hub.intake.batch import Delivery, JoinRequest, Loaded, Needs
 from hub.intake.submission import notice_of
 from hub.store import subscriptions, tables
+from schemas import entry as entries
 from schemas import merkle, message, signature
 from schemas.joint_action import Answer
 
@@ -40,6 +41,7 @@ def load(connection: Connection, needs: Needs, now: datetime) -> Loaded:
         deliveries=_deliveries(connection, needs.deliveries),
         joins=_joins(connection, needs.joins),
         copies=_copies(connection, needs.copies),
+        holds=_holds(connection, needs.holds),
         subscriptions=subscriptions.by_id(connection, needs.subscriptions),
         owned=subscriptions.owned(connection, needs.owners),
     )
@@ -68,6 +70,22 @@ def _copies(connection: Connection, ids: set[str]) -> dict[str, dict[str, str]]:
         )
         for row in connection.execute(query):
             found.setdefault(row.message_id, {})[row.recipient] = row.state
+    return found
+
+
+def _holds(connection: Connection, ids: set[str]) -> dict[str, int]:
+    table = tables.log_entries.c
+    found: dict[str, int] = {}
+    for chunk in _chunks(ids):
+        query = (
+            select(table.subject, table.idx, table.type)
+            .where(table.subject.in_(chunk), table.type.in_(tables.HOLDING))
+            .order_by(table.idx)
+        )
+        for row in connection.execute(query):
+            found[row.subject] = row.idx
+            if row.type == entries.MESSAGE_RELEASED:
+                del found[row.subject]
     return found
 
 

@@ -7,7 +7,19 @@ from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, text, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+    union,
+)
 
 from hub.intake.batch import JoinRequest, State
 from hub.ledger import sequence
@@ -458,10 +470,18 @@ def _due(cutoff: Cutoff, limit: int) -> Select[Any]:
             _message.c.marking == cutoff.marking,
             _message.c.accepted < cutoff.before,
             _message.c.erased.is_(None),
+            _last_word_on_holding().is_distinct_from(entries.MESSAGE_HELD),
         )
         .order_by(_message.c.accepted)
         .limit(limit)
     )
+
+
+def _last_word_on_holding() -> ScalarSelect[str]:
+    """What the newest entry about holding a message says; nothing where there is none."""
+    about = (_entry.c.subject == _message.c.id, _entry.c.type.in_(tables.HOLDING))
+    newest = select(_entry.c.type).where(*about).order_by(_entry.c.idx.desc()).limit(1)
+    return newest.correlate(_message).scalar_subquery()
 
 
 def _tombstone(row: Row[Any], now: str) -> str | None:

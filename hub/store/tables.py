@@ -20,6 +20,8 @@ from sqlalchemy import (
     literal_column,
 )
 
+from schemas import entry as entries
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -129,6 +131,9 @@ messages = Table(
     Index(None, "sender", "accepted"),
     Index(None, "thread"),
 )
+
+# Whether a message is held stands in the log alone: the newest of these entries about it.
+HOLDING = (entries.MESSAGE_HELD, entries.MESSAGE_RELEASED)
 
 # What retention looks for: of all messages those that are still there.
 Index(

@@ -226,6 +226,8 @@ PUBLIC_PARTS: Final[Mapping[str, type]] = MappingProxyType(
         entries.MESSAGE_REFUSED: RefusalCode,
         entries.RECEIPTS_RECORDED: Nothing,
         entries.MESSAGE_ERASED: Nothing,
+        entries.MESSAGE_HELD: Nothing,
+        entries.MESSAGE_RELEASED: Nothing,
         entries.DELIVERY_EXPIRED: Nothing,
         entries.DELIVERY_ERASED: Nothing,
         entries.MEMBER_INVITED: directory.Invited,

@@ -19,6 +19,7 @@ from sqlalchemy import insert, select, text
 from hub.intake import access, admission, membership
 from hub.intake.batch import Batch, Loaded, Needs, Token
 from hub.intake.erasure import Erase, ErasedPrivate
+from hub.intake.hold import Hold
 from hub.intake.meter import RefusalMeter
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
@@ -1436,3 +1437,22 @@ class TestWhatIsDueToBeErased:
         assert await store.queries.due_to_erase(cutoffs, 0) == []
         await erase(store, message_id(2))
         assert await store.queries.due_to_erase(cutoffs, 10) == []
+
+    async def test_passes_over_what_is_held(self, store):
+        await store.send(message())
+        await store.send(message(id=message_id(2)))
+        store.now += timedelta(days=1, milliseconds=1)
+        cutoffs = retention.cutoffs({"TLP:GREEN": 1}, store.now)
+
+        async def due():
+            return [each.id for each in await store.queries.due_to_erase(cutoffs, 10)]
+
+        for _ in range(2):
+            assert await due() == [message_id(), message_id(2)]
+            [held] = await store.record(Hold(message_id(), "account:a", REASON))
+            assert await due() == [message_id(2)]
+            with pytest.raises(Refused, match=f"Entry {held.outcome.index} holds"):
+                await erase(store)
+            await store.record(Hold(message_id(), "account:a", REASON, release=True))
+        await erase(store)
+        assert await due() == [message_id(2)]

@@ -77,6 +77,7 @@ POST /v1/quarantine/{digest}/release         -       -      -      -       -    
 POST /v1/quarantine/{digest}/discard         -       -      -      -       -         -        -       y      -     -
 GET  /v1/status                              -       -      -      -       -         -        y       y      -     -
 POST /v1/messages/{id}/erase                 -       -      -      -       -         -        -       y      -     -
+POST /v1/messages/{id}/hold                  -       -      -      -       -         -        -       y      -     -
 GET  /v1/subscriptions                       -       y      y      y       y         -        y       y      -     -
 POST /v1/subscriptions                       -       y      y      y       y         -        -       y      -     -
 POST /v1/subscriptions/dry-run               -       y      y      y       y         -        -       y      -     -
@@ -126,6 +127,7 @@ BODIES = {
     ("POST", "/v1/groups/{code}"): b'{"members":["kz"]}',
     ("POST", "/v1/audit/messages/{id}/body"): b'{"reason":"Case 7/26."}',
     ("POST", "/v1/messages/{id}/erase"): b'{"reason":"Case 7/26."}',
+    ("POST", "/v1/messages/{id}/hold"): b'{"reason":"Case 7/26."}',
     ("POST", "/v1/subscriptions"): b'{"url":"https://10.0.0.1/"}',
     ("POST", "/v1/subscriptions/{id}/replay"): b'{"since":"2026-07-01T00:00:00.000Z"}',
     ("POST", "/v1/tokens"): b'{"account":"another","scopes":["log"]}',

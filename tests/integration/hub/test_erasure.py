@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from hub import upkeep
 from hub.cli.evidence import cover
 from hub.cli.main import main
+from hub.cli.output import progress
 from hub.settings import StartError
 from schemas import acceptance
 from schemas import policy as policies
@@ -24,7 +25,7 @@ from schemas.encoding import b64url
 from schemas.evidence import archive
 from schemas.evidence.check import check
 from tests import builders, client
-from tests.simulator.waiting import until
+from tests.simulator.waiting import DEADLINE, until
 
 REASON = "The person named in it asked for it."
 MARK = "an unmistakable word of a complaint"
@@ -226,6 +227,46 @@ async def test_what_is_due_can_be_seen_before_it_goes(settings, clock):
         assert (due["id"], due["rule"]) == (message_id, "TLP:GREEN = 30")
 
 
+async def hold(hub, message_id):
+    answer = await hub.operator.post(
+        f"/v1/messages/{message_id}/hold", reason="Case 7/26 of a court"
+    )
+    assert answer.status == 200, answer
+
+
+async def test_what_is_held_outlives_the_rules_and_an_operator(settings, clock, monkeypatch):
+    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    async with client.running(replace(settings, retention={"TLP:AMBER": 30})) as hub:
+        kz, kg = hub.participant("kz"), hub.participant("kg")
+        held = await send(kz, marking="TLP:AMBER")
+        await send(kz, marking="TLP:AMBER")
+        await hold(hub, held)
+        clock.forward(days=31)
+        async with asyncio.timeout(DEADLINE):
+            while not (await hub.operator.get("/v1/audit/events", type="message.erased"))["events"]:
+                pass
+        assert (await hub.operator.get("/v1/retention"))["due"] == []
+        items = (await kg.get("/v1/inbox"))["deliveries"]
+        assert [item.get("tombstone") for item in items] == [None, "erased"]
+        refused = await hub.operator.post(f"/v1/messages/{held}/erase", reason=REASON)
+        assert (refused.status, refused.code) == (409, "conflict")
+        assert "release it first" in refused["detail"]
+
+
+async def test_what_was_held_is_held_after_a_restore(settings, clock, tmp_path):
+    amber = replace(settings, retention={"TLP:AMBER": 30})
+    async with client.running(amber) as hub:
+        held, other = [await send(hub.participant("kz"), marking="TLP:AMBER") for _ in range(2)]
+        await hold(hub, held)
+        await app.back_up(amber, tmp_path / "hub.zip", progress, with_key=False)
+    empty = replace(amber, store=replace(amber.store, url="sqlite:///restored.sqlite"))
+    await app.restore(empty, tmp_path / "hub.zip", progress)
+    clock.forward(days=31)
+    async with client.running(empty) as hub:
+        due = (await hub.operator.get("/v1/retention"))["due"]
+        assert [one["id"] for one in due] == [other]
+
+
 class TestTheCommands:
     async def run(self, hub, *arguments):
         config = f"{hub.settings.folder}/hub.toml"
@@ -248,6 +289,22 @@ class TestTheCommands:
     async def test_erase_is_refused_for_what_is_not_there(self, hub):
         told = await self.run(hub, "message", "erase", builders.message_id(), "--reason", REASON)
         assert (told.exit_code, "No message with this id" in told.stderr) == (4, True)
+
+    async def test_hold_keeps_a_message_until_it_is_released(self, hub, kz):
+        message_id = await send(kz)
+        words = ("audit", "hold", message_id, "--reason", "Case 7/26 of a court")
+        told = await self.run(hub, *words)
+        assert told.exit_code == 0, told.stderr
+        assert f"The message {message_id} is held: nothing erases it until it is" in told.stdout
+        told = await self.run(hub, "message", "erase", message_id, "--reason", REASON)
+        assert (told.exit_code, "release it first" in told.stderr) == (4, True)
+        told = await self.run(hub, *words, "--release", "--json")
+        assert json.loads(told.stdout)["index"] > 0
+        shown = await self.run(hub, "audit", "show", message_id)
+        assert "message.held" in shown.stdout
+        assert "message.released" in shown.stdout
+        erased = await self.run(hub, "message", "erase", message_id, "--reason", REASON)
+        assert erased.exit_code == 0, erased.stderr
 
     async def test_erase_gives_json(self, hub, kz):
         message_id = await send(kz)

@@ -178,6 +178,9 @@ async def certify(operator: client.Account, participant: client.Participant) -> 
 
 async def erase(operator: client.Account, sent: str) -> None:
     assert (await operator.get("/v1/retention"))["due"] == []
+    held = await operator.post(f"/v1/messages/{sent}/hold", reason="Case 7/26 of a court.")
+    assert held["index"] > 0
+    await operator.post(f"/v1/messages/{sent}/hold", reason="It is closed.", release=True)
     assert (await operator.post(f"/v1/messages/{sent}/erase", reason="short")).code == "schema"
     erased = await operator.post(f"/v1/messages/{sent}/erase", reason="Asked for by its sender.")
     assert (erased["received"], erased["waiting"]) == (["kg"], ["tj", "tm", "uz-nhrc"])

@@ -86,6 +86,7 @@ OPERATING = {
     "POST /v1/tokens/{account}/revoke",
     "POST /v1/audit/messages/{id}/body",
     "POST /v1/messages/{id}/erase",
+    "POST /v1/messages/{id}/hold",
     "GET /v1/quarantine/{digest}",
     "POST /v1/quarantine/{digest}/release",
     "POST /v1/quarantine/{digest}/discard",
