@@ -18,7 +18,8 @@ from cryptography.exceptions import InvalidSignature
 
 from hub.delivery import schedule
 from hub.delivery.addresses import PORTS, Allowed
-from hub.delivery.guard import MAX_ANSWER, Guard, Limits
+from hub.delivery.guard import Guard, Limits
+from hub.delivery.response import MAX_ANSWER
 from hub.demo.program import accepts
 from schemas import cloudevent, jsontext, webhook
 from schemas.encoding import b64url

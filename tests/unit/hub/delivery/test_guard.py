@@ -9,7 +9,7 @@ import ssl
 from ipaddress import ip_network
 
 import pytest
-from aiohttp.abc import AbstractResolver
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from hub.delivery import guard, schedule
 from hub.delivery.addresses import Allowed, check_url
 from hub.delivery.guard import Answer, Guard, Limits
+from hub.delivery.response import MAX_ANSWER
 from hub.delivery.schedule import DeliveryState, Heard
 from schemas.refusal import Refused
 from tests.builders import NOW
@@ -30,6 +31,7 @@ INSIDE = ("127.0.0.1", "127.8.8.8", "::1")
 USUAL = Limits()
 REFUSED = "The host leads to an address that webhooks do not go to."
 
+BODY_SENT = b"{}"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -43,30 +45,26 @@ def write(raw):
     return lambda writer: writer.write(raw)
 
 
-class Names(AbstractResolver):
+class Names:
     """A resolver whose look-ups give these lists of addresses, one after the other."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):
+    async def __call__(self, host, port):
         addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if not addresses:
-            raise OSError("no such name")
+            raise socket.gaierror("no such name")
         return [
-            {
-                "hostname": host,
-                "host": address,
-                "port": port,
-                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-                "proto": 0,
-                "flags": 0,
-            }
+            (
+                socket.AF_INET6 if ":" in address else socket.AF_INET,
+                socket.SOCK_STREAM,
+                0,
+                "",
+                (address, port),
+            )
             for address in addresses
         ]
-
-    async def close(self):
-        pass
 
 
 class Authority:
@@ -118,13 +116,15 @@ def authority(tmp_path_factory):
 class Neighbourhood:
     """An endpoint that the operator allows, and on the same port what lies inside.
 
-    ``act`` is what the endpoint does with a request that it has read. Who connects to what lies
-    inside is counted, and gets no answer.
+    ``act`` is what the endpoint does with a request that it has read; afterwards it ``keeps`` the
+    connection or closes it. Who connects to what lies inside is counted, and gets no answer.
     """
 
     def __init__(self):
         self.act = lambda writer: writer.write(OK)
+        self.keeps = False
         self.requests = []
+        self.served = 0
         self.connections = 0
         self._servers = []
         self._seen = asyncio.Event()
@@ -164,11 +164,16 @@ class Neighbourhood:
         writer.close()
 
     async def _serve(self, reader, writer):
+        self.served += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
-            self.requests.append(request)
-            await asyncio.gather(self.act(writer) or asyncio.sleep(0))
-            await writer.drain()
+            while not writer.is_closing():
+                request = await reader.readuntil(b"\r\n\r\n")
+                self.requests.append(request)
+                await reader.readexactly(len(BODY_SENT))
+                await asyncio.gather(self.act(writer) or asyncio.sleep(0))
+                await writer.drain()
+                if not self.keeps:
+                    writer.close()
         writer.close()
 
 
@@ -196,7 +201,7 @@ def guarded(neighbourhood, authority):
 
 
 def post(to, where, host=NAME):
-    return to.post(f"https://{host}:{where.port}/hook", {"webhook-id": "1"}, b"{}")
+    return to.post(f"https://{host}:{where.port}/hook", {"webhook-id": "1"}, BODY_SENT)
 
 
 # --- What is never reached ---
@@ -416,7 +421,7 @@ async def test_of_a_long_answer_64_kib_are_kept(neighbourhood, guarded):
     neighbourhood.act = send_ten_megabytes
     async with guarded() as to:
         answer = await post(to, neighbourhood)
-    assert answer.excerpt == b"x" * guard.MAX_ANSWER == b"x" * 65536
+    assert answer.excerpt == b"x" * MAX_ANSWER == b"x" * 65536
 
 
 async def test_a_packed_answer_is_not_unpacked(neighbourhood, guarded):
@@ -437,6 +442,173 @@ async def test_what_is_posted_arrives_with_its_headers_and_without_cookies(neigh
         assert lines[0] == "POST /hook HTTP/1.1"
         assert {"webhook-id: 1", "Content-Length: 2", "User-Agent: nhri-exchange"} <= set(lines)
         assert b"cookie" not in request.lower()
+
+
+# --- Connections that are kept ---
+
+
+@pytest.fixture
+def keeping(neighbourhood):
+    neighbourhood.keeps = True
+    return neighbourhood
+
+
+async def closed(guarding):
+    """Once the guard keeps nothing any more."""
+    async with asyncio.timeout(10):
+        while guarding.kept:  # noqa: ASYNC110 - it is known to the guard alone
+            await asyncio.sleep(0.01)
+
+
+async def test_a_connection_is_used_again_for_the_same_place(keeping, guarded):
+    async with guarded() as to:
+        for _ in range(3):
+            assert await post(to, keeping) == Answer(200, None, b"ok")
+        assert (keeping.served, to.kept) == (1, 1)
+        # The same address under another name is another place: it has another certificate.
+        answer = await post(to, keeping, "other.example.org")
+        assert answer.error is not None
+        assert "Hostname mismatch" in answer.error
+    assert len(keeping.requests) == 3
+
+
+async def test_two_posts_at_a_time_have_a_connection_each(keeping, guarded):
+    async with guarded() as to:
+        await asyncio.gather(post(to, keeping), post(to, keeping))
+        assert (keeping.served, to.kept) == (2, 2)
+        await asyncio.gather(post(to, keeping), post(to, keeping))
+        assert keeping.served == 2
+
+
+@pytest.mark.parametrize(
+    "deed", ["drip the body", "10 MB", "hang", "100 for ever", "nonsense", "more", "last", "old"]
+)
+async def test_a_connection_whose_answer_has_no_sound_end_is_not_used_again(keeping, guarded, deed):
+    acts = {name: (act, limits) for name, (act, limits, *_) in DEEDS.items()} | {
+        "more": (write(OK + OK), USUAL),
+        "last": (write(head(200, "Connection: close")), USUAL),
+        "old": (write(OK.replace(b"1.1", b"1.0")), USUAL),
+    }
+    keeping.act, limits = acts[deed]
+    async with guarded(limits=limits) as to:
+        await post(to, keeping)
+        assert to.kept == 0
+        keeping.act = write(OK)
+        assert (await post(to, keeping)).status == 200
+    assert keeping.served == 2
+
+
+async def test_a_connection_on_which_something_comes_unasked_is_closed(keeping, guarded):
+    writers = []
+
+    def remember(writer):
+        writers.append(writer)
+        writer.write(OK)
+
+    keeping.act = remember
+    async with guarded() as to:
+        await post(to, keeping)
+        writers[0].write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
+        await closed(to)
+        assert (await post(to, keeping)).status == 200
+    assert keeping.served == 2
+
+
+def close_unanswered(writer):
+    writer.close()
+
+
+async def test_a_kept_connection_that_ends_as_it_is_posted_on_is_no_failure(keeping, guarded):
+    def close_the_second(writer):
+        if len(keeping.requests) == 2:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    keeping.act = close_the_second
+    async with guarded() as to:
+        await post(to, keeping)
+        assert await post(to, keeping) == Answer(200, None, b"ok")
+    # It is the same post, so that a receiver which had it before it closed knows it by its id.
+    assert [b"webhook-id: 1\r\n" in request for request in keeping.requests] == [True] * 3
+    assert keeping.served == 2
+
+
+async def test_on_a_new_connection_it_is_made_once_and_fails(keeping, guarded):
+    async with guarded() as to:
+        await post(to, keeping)
+        keeping.act = close_unanswered
+        assert await post(to, keeping) == Answer(error=CUT)
+        assert len(keeping.requests) == 3
+        assert await post(to, keeping) == Answer(error=CUT)
+        assert len(keeping.requests) == 4
+
+
+async def test_what_was_begun_to_be_answered_is_not_posted_again(keeping, guarded):
+    async with guarded() as to:
+        await post(to, keeping)
+
+        def begin(writer):
+            writer.write(b"HTTP/1.1 2")
+            writer.close()
+
+        keeping.act = begin
+        assert await post(to, keeping) == Answer(error=CUT)
+    assert len(keeping.requests) == 2
+
+
+async def test_a_connection_is_kept_for_a_while_and_no_longer(keeping, guarded, monkeypatch):
+    monkeypatch.setattr(guard, "IDLE", 0.05)
+    async with guarded() as to:
+        await post(to, keeping)
+        assert to.kept == 1
+        await closed(to)
+        await post(to, keeping)
+    assert keeping.served == 2
+
+
+async def test_no_more_connections_are_kept_than_may_be(keeping, guarded, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_KEPT", 1)
+    async with guarded() as to:
+        await asyncio.gather(post(to, keeping), post(to, keeping))
+        assert to.kept == 1
+
+
+async def test_a_name_that_changes_is_looked_up_again_when_a_connection_is_old(
+    keeping, guarded, monkeypatch
+):
+    async with guarded([ENDPOINT], ["127.0.0.1"]) as to:
+        await post(to, keeping)
+        # Still the address that was checked.
+        assert (await post(to, keeping)).status == 200
+        monkeypatch.setattr(guard, "AGE", 0.0)
+        assert (await post(to, keeping)).status == 200
+        assert to.kept == 0
+        assert await post(to, keeping) == Answer(error=REFUSED)
+    assert (len(keeping.requests), keeping.served) == (3, 1)
+    assert await keeping.reached() == 0
+
+
+def test_the_loop_of_the_hub_keeps_connections_just_so(authority):
+    """The hub runs on uvloop, whose transports are others."""
+
+    async def work():
+        where = Neighbourhood()
+        await where.start(authority.serving())
+        where.keeps = True
+        allowed = Allowed((ip_network(f"{ENDPOINT}/32"),), ports=frozenset({where.port}))
+        async with Guard(allowed, USUAL, Names([ENDPOINT]), authority.trusting) as to:
+            answers = [await post(to, where) for _ in range(2)]
+            where.act = close_unanswered
+            answers += [await post(to, where), await post(to, where, "other.example.org")]
+        await where.stop()
+        return answers, where.served
+
+    (*kept, cut, other), served = uvloop.run(work())
+    assert kept == [Answer(200, None, b"ok")] * 2
+    assert cut == Answer(error=CUT)
+    assert "Hostname mismatch" in other.error
+    assert served == 2
 
 
 # --- Before there is a connection ---
