@@ -5,8 +5,9 @@ Nothing is kept of them: the same come out at every hub of the log and after eve
 another, nor of the log's key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.delivery.subscription import Subscription
+from schemas import webhook
 from schemas.webhook import Held, Secret, Signer, SigningKey, in_force
 
 _LENGTH: Final = 32
@@ -48,8 +50,32 @@ class Keyring(msgspec.Struct, frozen=True):
         return (*in_force(held, now), self.key)
 
     def _derive(self, purpose: str) -> bytes:
-        info = f"{_DOMAIN} {self.origin} {purpose}".encode()
-        return HKDF(SHA256(), _LENGTH, None, info).derive(self.seed)
+        return _derived(self.seed, f"{_DOMAIN} {self.origin} {purpose}")
+
+
+class Signed:
+    """An event that goes to many. What is alike for all of them is signed once a second."""
+
+    def __init__(self, keyring: Keyring, name: str, body: bytes) -> None:
+        """``name`` is the ``webhook-id``."""
+        self.body = body
+        self._keyring = keyring
+        self._name = name
+        self._alike: dict[str, str] = {}
+
+    def headers(self, subscription: Subscription, now: datetime) -> Mapping[str, str]:
+        """The headers of an attempt, as ``webhook.sign`` makes them."""
+        *secrets, key = self._keyring.signers(subscription, now)
+        headers = webhook.sign(secrets, self._name, now, self.body)
+        if headers[webhook.TIMESTAMP] != self._alike.get(webhook.TIMESTAMP):
+            self._alike = webhook.sign([key], self._name, now, self.body)
+        signatures = f"{headers[webhook.SIGNATURE]} {self._alike[webhook.SIGNATURE]}"
+        return headers | {webhook.SIGNATURE: signatures}
+
+
+@lru_cache(4096)
+def _derived(seed: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), _LENGTH, None, purpose.encode()).derive(seed)
 
 
 def of_log_key(origin: str, private: Ed25519PrivateKey) -> Keyring:

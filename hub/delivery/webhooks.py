@@ -3,49 +3,42 @@
 A crash at any point: a row that was claimed is due again when its lease is over, and is sent with
 the same ``webhook-id``. What was sent and not yet settled is sent once more; nothing is lost.
 
-One endpoint delays nobody. It has ``PER_ENDPOINT`` posts at a time, one while it fails, and no
-more a second than its ``Pace``; those that fail share slots of their own: endpoints that hang
-cannot take what the others need.
+One endpoint delays nobody: it has its place in the ``Lines``, and no more posts a second than its
+``Pace``.
 """
 
 import asyncio
 import contextlib
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from hub.delivery import schedule
 from hub.delivery.guard import Answer, Guard
-from hub.delivery.keyring import Keyring
+from hub.delivery.keyring import Keyring, Signed
+from hub.delivery.lines import Line, Lines
 from hub.delivery.pace import Pace
 from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
 from hub.delivery.subscription import Subscription, egress
-from schemas import cloudevent, jsontext, webhook
+from schemas import cloudevent, jsontext
 from schemas.acceptance import Acceptance, deliver
 from schemas.directory import Directory, State
 from schemas.encoding import b64url, format_time
 
 LEASE: Final = timedelta(minutes=2)
-"""How long a claimed row is ours; more than the longest attempt takes."""
+"""How long a claimed row is ours; more than it waits in line and the longest attempt takes."""
 
-PER_ENDPOINT: Final = 4
-"""Posts to one endpoint at a time."""
-
-IN_LINE: Final = 4
-"""Deliveries to an endpoint that are claimed while others are posted, so that no slot is idle.
-
-One in line waits for one attempt at most, and both together take less than the ``LEASE``. Where an
-endpoint begins to fail, those in line are still posted.
-"""
-
-FAILING_SHARE: Final = 4
-"""Endpoints that fail have one slot for so many of the others."""
+IN_LINE: Final = timedelta(minutes=1)
+"""How long a claimed row waits before its endpoint. Later it is left alone until its lease is over,
+for another hub may have it then."""
 
 ROUND_SECONDS: Final = 20.0
 """How often everything is looked at again, for what another hub left or changed."""
@@ -58,6 +51,8 @@ EXCERPT: Final = 256
 
 MAX_BODIES: Final = 16 * 1024 * 1024
 """Bytes of events that are kept ready: many subscriptions get the same ones."""
+
+_ERASED: Final = "The message was erased."
 
 log = structlog.get_logger("hub.webhooks")
 
@@ -103,11 +98,12 @@ class Told(msgspec.Struct, frozen=True):
     notice: Notice
 
 
-class Settled(msgspec.Struct, frozen=True):
-    """What settling brought: endpoints that stand otherwise now, and whom to tell."""
+class Turn(msgspec.Struct, frozen=True):
+    """What a turn brought: endpoints that stand otherwise now, whom to tell, and what is ours."""
 
-    changed: Sequence[Subscription]
-    told: Sequence[Told]
+    changed: Sequence[Subscription] = ()
+    told: Sequence[Told] = ()
+    claimed: Sequence[Claimed] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -207,6 +203,10 @@ class WebhookStore(Protocol):
         """All that have not ended."""
         ...
 
+    async def due(self, now: str) -> Set[str]:
+        """The subscriptions that something is due for."""
+        ...
+
     async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
         """Note what the next entries of the log owe to whom.
 
@@ -214,23 +214,31 @@ class WebhookStore(Protocol):
         """
         ...
 
-    async def claim(self, room: Mapping[str, int], now: str, until: str) -> Sequence[Claimed]:
-        """Take due deliveries, for each subscription as many as there is room for."""
+    async def turn(
+        self, results: Sequence[Result], room: Mapping[str, int], now: str, until: str
+    ) -> Turn:
+        """Write what became of attempts, and take what is due, as much as there is room for.
+
+        Both in one transaction. What an owner has to be told is left to the caller, who records it
+        with the change.
+        """
         ...
 
     async def sent(self, indices: Sequence[int]) -> Mapping[int, Sent]:
         """The messages of these entries."""
         ...
 
-    async def settle(self, results: Sequence[Result]) -> Settled:
-        """Write what became of attempts, and how the endpoints stand after them.
-
-        What an owner has to be told is left to the caller, who records it with the change.
-        """
-        ...
-
 
 Tell = Callable[[Told], Awaitable[None]]
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """A delivery in line, and how long it may wait there."""
+
+    subscription: Subscription
+    claimed: Claimed
+    message: "_Message"
+    until: datetime
 
 
 class Webhooks:
@@ -253,22 +261,23 @@ class Webhooks:
         self._directory = directory
         self._clock = clock
         self._random_bytes = random_bytes
-        self._slots = {False: slots, True: max(1, slots // FAILING_SHARE)}
-        self._free = {failing: asyncio.Semaphore(most) for failing, most in self._slots.items()}
-        self._lines: dict[str, asyncio.Semaphore] = {}
         self._known: dict[str, Subscription] = {}
         self._hot: dict[str, None] = {}
         # What is due within a round; what is due later the rounds find, however much it is.
         self._later: list[tuple[datetime, str]] = []
         self._pace = Pace()
-        self._busy = Counter[str]()
-        self._taken = Counter[bool]()
+        self._lines = Lines[_Waiting](slots)
         self._results: list[Result] = []
-        self._bodies = _Bodies()
+        self._messages = _Messages(keyring)
         self._posts: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._stale = True
         self._round = clock()
+
+    @property
+    def in_hand(self) -> int:
+        """Deliveries that wait in line or are posted."""
+        return self._lines.in_hand
 
     async def close(self) -> None:
         """Drop the posts that are under way; they are made again."""
@@ -284,6 +293,10 @@ class Webhooks:
         self._stale = True
         self._news.set()
 
+    def erased(self, messages: Iterable[str]) -> None:
+        """These were erased just now: what of them waits in line is not sent."""
+        self._messages.erase(messages)
+
     async def challenge(self, subscription: Subscription) -> tuple[bool, Answer]:
         """Have an endpoint prove that it wants the webhooks; whether it did, and what it said."""
         now = self._clock()
@@ -291,7 +304,8 @@ class Webhooks:
         event = cloudevent.of_challenge(
             self.keyring.origin, event_id, subscription.id, format_time(now), self._random_bytes(32)
         )
-        answer = await self._post(subscription, event_id, jsontext.encode(event))
+        signed = Signed(self.keyring, event_id, jsontext.encode(event))
+        answer = await self._post(subscription, signed)
         proven = schedule.heard(answer.status, answer.error) is Heard.TAKEN
         return proven and cloudevent.is_answer(event, answer.excerpt), answer
 
@@ -316,7 +330,7 @@ class Webhooks:
         """Until there is news, the next delivery is due, or a round is over."""
         if not self._posts:
             # What is erased from the database is not kept here either.
-            self._bodies = _Bodies()
+            self._messages = _Messages(self.keyring)
         seconds = ROUND_SECONDS
         if self._later:
             seconds = min(seconds, (self._later[0][0] - self._clock()).total_seconds())
@@ -327,147 +341,159 @@ class Webhooks:
             self._stale |= seconds == ROUND_SECONDS
 
     async def _turn(self, tell: Tell) -> bool:
-        """Settle what came back, then claim what is due; whether there may be more to claim."""
-        await self._settle(tell)
+        """Write what came back and claim what is due; whether there may be more to claim."""
         now = self._clock()
         if self._stale or now >= self._round:
             self._stale, self._round = False, now + timedelta(seconds=ROUND_SECONDS)
             self._known = {each.id: each for each in await self.store.subscriptions()}
-            self._hot |= dict.fromkeys(self._known)
+            self._hot |= dict.fromkeys(await self.store.due(format_time(now)))
             self._pace.forget(now)
         while self._later and self._later[0][0] <= now:
             self._hot[heapq.heappop(self._later)[1]] = None
-        room = self._room(now)
-        if not room:
+        results, self._results = self._results, []
+        for each in results:
+            if each.due.next is not None:
+                self._remember(each.due.next, each.claimed.subscription)
+            # In its thread the next one may go.
+            self._hot.setdefault(each.claimed.subscription)
+        room = self._room(now, {each.claimed.subscription for each in results if not _took(each)})
+        if not results and not room:
             return False
-        claimed = await self.store.claim(room, format_time(now), format_time(now + LEASE))
-        took = Counter(each.subscription for each in claimed)
-        for subscription, most in room.items():
-            self._hot.pop(subscription, None)
-            if took[subscription] == most:
-                self._hot[subscription] = None  # behind all others
-        for each in claimed:
-            self._pace.take(_endpoint(self._known[each.subscription]), 1, now)
-        await self._begin(claimed)
+        try:
+            turn = await self.store.turn(results, room, format_time(now), format_time(now + LEASE))
+        except BaseException:
+            self._results = results + self._results
+            self._hot |= dict.fromkeys(room)
+            raise
+        finally:
+            for name, most in room.items():
+                self._lines.free(_line(self._known[name]), most)
+        taken = Counter(each.subscription for each in turn.claimed)
+        for name, count in taken.items():
+            self._pace.take(_line(self._known[name]).endpoint, count, now)
+            if count == room[name]:
+                self._hot[name] = None  # behind all others
+        await self._begin(turn.claimed, now + IN_LINE)
+        await self._stand(turn, tell)
         # Where nothing was due, others that are hot have the room now.
         return True
 
-    def _room(self, now: datetime) -> dict[str, int]:
-        """For subscriptions that may have something due: how many may be claimed."""
+    def _remember(self, moment: datetime, subscription: str) -> None:
+        """Look at a subscription again at a moment, unless a round does it before."""
+        if moment < self._round:
+            heapq.heappush(self._later, (moment, subscription))
+
+    def _room(self, now: datetime, unsure: Set[str]) -> dict[str, int]:
+        """For subscriptions that may have something due: how many may be claimed.
+
+        How the endpoints of those ``unsure`` stand is about to be written.
+        """
         room: dict[str, int] = {}
-        busy, taken = self._busy.copy(), self._taken.copy()
-        claimable = {False: 2 * self._slots[False], True: self._slots[True]}
         for name in list(self._hot):
-            if all(taken[failing] >= most for failing, most in claimable.items()):
+            if self._lines.is_full:
                 break
             subscription = self._known.get(name)
             if subscription is None or not self._may_be_sent_to(subscription):
                 del self._hot[name]
                 continue
-            failing, endpoint = _is_failing(subscription), _endpoint(subscription)
-            pace = self._pace.room(endpoint, now)
-            if not pace:
-                del self._hot[name]
-                heapq.heappush(self._later, (self._pace.next(endpoint, now), name))
+            line = _line(subscription)
+            free = 0 if name in unsure else self._lines.room(line)
+            if not free:
                 continue
-            most = 1 if failing else PER_ENDPOINT + IN_LINE
-            free = min(most - busy[endpoint], claimable[failing] - taken[failing], pace)
-            if free > 0:
-                room[name] = free
-                busy[endpoint] += free
-                taken[failing] += free
+            paced = self._pace.room(line.endpoint, now)
+            if not paced:
+                del self._hot[name]
+                heapq.heappush(self._later, (self._pace.next(line.endpoint, now), name))
+                continue
+            room[name] = min(free, paced)
+            self._lines.hold(line, room[name])
+            del self._hot[name]
         return room
 
     def _may_be_sent_to(self, subscription: Subscription) -> bool:
         owner = self._directory().participants.get(subscription.owner)
         return subscription.sent_to and owner is not None and owner.state is State.ACTIVE
 
-    async def _begin(self, claimed: Sequence[Claimed]) -> None:
-        missing = self._bodies.missing(claimed)
-        sent = await self.store.sent(missing) if missing else {}
-        self._bodies.keep(sent)
+    async def _begin(self, claimed: Sequence[Claimed], until: datetime) -> None:
+        """Put what was claimed in line."""
+        await self._messages.load({each.index for each in claimed}, self.store.sent)
         for each in claimed:
-            subscription = self._known[each.subscription]
-            if each.erased:
-                self._bodies.drop(each.index)
-            message = self._bodies.message(each.index)
-            if message is None or message.envelope is None:
-                self._withhold(each, "The message was erased.")
-                continue
-            body = self._bodies.body(self.keyring.origin, message, subscription.filter.languages)
-            failing, endpoint = _is_failing(subscription), _endpoint(subscription)
-            self._busy[endpoint] += 1
-            self._taken[failing] += 1
-            post = asyncio.create_task(self._attempt(subscription, each, message, body))
+            subscription, message = self._known[each.subscription], self._messages.get(each.index)
+            if each.erased or message is None:
+                self._results.append(self._withhold(each, _ERASED))
+            else:
+                self._lines.add(_line(subscription), _Waiting(subscription, each, message, until))
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin as many posts as may go on."""
+        while (first := self._lines.next()) is not None:
+            post = asyncio.create_task(self._slot(*first))
             self._posts.add(post)
             post.add_done_callback(self._posts.discard)
 
-    def _withhold(self, claimed: Claimed, reason: str) -> None:
+    async def _slot(self, line: Line, waiting: _Waiting) -> None:
+        """Post one after the other, while there are any."""
+        following: tuple[Line, _Waiting] | None = (line, waiting)
+        while following is not None:
+            line, waiting = following
+            try:
+                result = await self._attempt(waiting)
+            finally:
+                self._lines.done(line)
+            if result is not None:
+                self._results.append(result)
+            self._news.set()
+            following = self._lines.next()
+            self._fill()
+
+    def _withhold(self, claimed: Claimed, reason: str) -> Result:
         log.info("webhook.withheld", subscription=claimed.subscription, reason=reason)
         due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
-        self._done(Result(claimed, due, self._clock(), None, Answer(error=reason)))
+        return Result(claimed, due, self._clock(), None, Answer(error=reason))
 
-    def _withheld(self, subscription: Subscription, sent: Sent) -> str | None:
+    def _withheld(self, waiting: _Waiting, now: datetime) -> str | None:
         """Why a message is not sent after all; asked at the moment of sending."""
-        if sent.expires is not None and sent.expires <= format_time(self._clock()):
+        sent = waiting.message.sent
+        if waiting.message.erased:
+            return _ERASED
+        if sent.expires is not None and sent.expires <= format_time(now):
             return "The message's time is over."
-        owner = self._directory().participants[subscription.owner]
+        owner = self._directory().participants[waiting.subscription.owner]
         if egress(sent.marking, owner.role) is not None:
             return f"{sent.marking} does not leave by webhook to a {owner.role}."
         return None
 
-    async def _attempt(
-        self, subscription: Subscription, claimed: Claimed, sent: Sent, body: bytes
-    ) -> None:
-        failing, endpoint = _is_failing(subscription), _endpoint(subscription)
-        line = self._lines.setdefault(endpoint, asyncio.Semaphore(PER_ENDPOINT))
-        try:
-            # In this order: who waits for its endpoint keeps no slot from others.
-            async with line, self._free[failing]:
-                reason = self._withheld(subscription, sent)
-                if reason is not None:
-                    self._withhold(claimed, reason)
-                    return
-                answer = await self._post(subscription, sent.id, body)
-        finally:
-            self._busy -= Counter((endpoint,))
-            self._taken[failing] -= 1
-            if not self._busy[endpoint]:
-                self._lines.pop(endpoint, None)
+    async def _attempt(self, waiting: _Waiting) -> Result | None:
+        """Post once; None where that would be too late, and it is due again by itself."""
+        subscription, claimed, now = waiting.subscription, waiting.claimed, self._clock()
+        if now >= waiting.until:
+            self._remember(waiting.until + LEASE - IN_LINE, claimed.subscription)
+            return None
+        reason = self._withheld(waiting, now)
+        if reason is not None:
+            return self._withhold(claimed, reason)
+        event = self._messages.event(waiting.message, subscription.filter.languages)
+        answer = await self._post(subscription, event)
         now, heard = self._clock(), schedule.heard(answer.status, answer.error)
-        jitter = int.from_bytes(self._random_bytes(2)) / 65_535
-        asked = schedule.rest(answer.retry_after, now)
+        asked, jitter = timedelta(), 0.0
+        if heard is Heard.FAILED:
+            asked = schedule.rest(answer.retry_after, now)
+            jitter = int.from_bytes(self._random_bytes(2)) / 65_535
         due = schedule.after_attempt(claimed.attempt, heard, now, jitter, asked)
-        self._done(Result(claimed, due, now, heard, answer))
+        return Result(claimed, due, now, heard, answer)
 
-    async def _post(self, subscription: Subscription, name: str, body: bytes) -> Answer:
-        now = self._clock()
-        signed = webhook.sign(self.keyring.signers(subscription, now), name, now, body)
+    async def _post(self, subscription: Subscription, event: Signed) -> Answer:
+        headers = event.headers(subscription, self._clock())
         return await self._guard.post(
-            subscription.url, {"Content-Type": cloudevent.MEDIA_TYPE, **signed}, body
+            subscription.url, {"Content-Type": cloudevent.MEDIA_TYPE, **headers}, event.body
         )
 
-    def _done(self, result: Result) -> None:
-        self._results.append(result)
-        self._news.set()
-
-    async def _settle(self, tell: Tell) -> None:
-        results, self._results = self._results, []
-        if not results:
-            return
-        try:
-            settled = await self.store.settle(results)
-        except BaseException:
-            self._results = results + self._results
-            raise
-        for each in results:
-            if each.due.next is not None and each.due.next < self._round:
-                heapq.heappush(self._later, (each.due.next, each.claimed.subscription))
-            # A slot is free, and in its thread the next one may go.
-            self._hot.setdefault(each.claimed.subscription)
-        for changed in settled.changed:
+    async def _stand(self, turn: Turn, tell: Tell) -> None:
+        """Know how endpoints stand now, and have their owners told."""
+        for changed in turn.changed:
             self._known[changed.id] = changed
-        for told in settled.told:
+        for told in turn.told:
             log.warning(
                 "webhook.notice",
                 subscription=told.after.id,
@@ -478,51 +504,96 @@ class Webhooks:
             self._known[told.after.id] = told.after
 
 
-def _is_failing(subscription: Subscription) -> bool:
-    return subscription.endpoint.state is not EndpointState.ACTIVE
+def _took(result: Result) -> bool:
+    return result.heard is Heard.TAKEN
 
 
-def _endpoint(subscription: Subscription) -> str:
+def _line(subscription: Subscription) -> Line:
     """Whose slots a post takes: those of host and port, whoever subscribed."""
-    return urlsplit(subscription.url).netloc
+    failing = subscription.endpoint.state is not EndpointState.ACTIVE
+    return Line(urlsplit(subscription.url).netloc, failing)
 
 
-class _Bodies:
-    """Messages and the events made of them, the last ones used; bounded in bytes."""
+class _Message:
+    """A message for webhooks, and the events made of it, once for the same languages."""
 
-    def __init__(self) -> None:
-        self._sent: OrderedDict[int, Sent] = OrderedDict()
-        self._made: dict[int, dict[tuple[str, ...], bytes]] = {}
+    def __init__(self, sent: Sent) -> None:
+        self.sent = sent
+        self.erased = sent.envelope is None
+        self.kept = True
+        self.events: dict[tuple[str, ...], Signed] = {}
+
+    @property
+    def size(self) -> int:
+        made = sum(len(event.body) for event in self.events.values())
+        return made + len(self.sent.envelope or b"")
+
+    def erase(self) -> None:
+        self.sent = replace(self.sent, envelope=None)
+        self.erased = True
+        self.events.clear()
+
+
+class _Messages:
+    """The messages used last, bounded in bytes, and those that wait in line."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._kept: OrderedDict[int, _Message] = OrderedDict()
         self._size = 0
+        self._alive: WeakValueDictionary[str, _Message] = WeakValueDictionary()
+        self._erased: set[str] = set()
 
-    def missing(self, claimed: Sequence[Claimed]) -> list[int]:
-        return sorted({each.index for each in claimed} - self._sent.keys())
+    def get(self, index: int) -> _Message | None:
+        """One that was just loaded; None where its content was erased."""
+        message = self._kept[index]
+        return None if message.erased else message
 
-    def keep(self, sent: Mapping[int, Sent]) -> None:
+    async def load(
+        self, indices: Set[int], read: Callable[[Sequence[int]], Awaitable[Mapping[int, Sent]]]
+    ) -> None:
+        """Have these ready; what was kept longest gives way."""
+        self._erased.clear()
+        missing = sorted(indices - self._kept.keys())
+        sent = await read(missing) if missing else {}
         for index, each in sent.items():
-            self.drop(index)
-            self._sent[index] = each
-            self._size += len(each.envelope or b"")
-        while self._size > MAX_BODIES and len(self._sent) > len(sent):
-            self.drop(next(iter(self._sent)))
+            message = self._kept[index] = self._alive[each.id] = _Message(each)
+            if each.id in self._erased:  # while it was read
+                message.erase()
+            self._size += message.size
+        for index in list(self._kept):
+            if self._size <= MAX_BODIES:
+                break
+            if index not in indices:
+                self._drop(index)
 
-    def drop(self, index: int) -> None:
-        sent = self._sent.pop(index, None)
-        made = self._made.pop(index, {})
-        self._size -= len(sent.envelope or b"") if sent else 0
-        self._size -= sum(map(len, made.values()))
+    def _drop(self, index: int) -> None:
+        message = self._kept.pop(index)
+        self._size -= message.size
+        message.kept = False
+        message.events.clear()
 
-    def message(self, index: int) -> Sent | None:
-        return self._sent.get(index)
+    def erase(self, messages: Iterable[str]) -> None:
+        for name in messages:
+            self._erased.add(name)
+            message = self._alive.get(name)
+            if message is not None:
+                self._size -= message.size if message.kept else 0
+                message.erase()
 
-    def body(self, origin: str, sent: Sent, languages: tuple[str, ...]) -> bytes:
-        made = self._made.setdefault(sent.index, {})
-        if languages not in made:
-            assert sent.envelope is not None
-            delivery = deliver(sent.acceptance, sent.envelope)
-            made[languages] = jsontext.encode(cloudevent.of_message(origin, delivery, languages))
-            self._size += len(made[languages])
-        return made[languages]
+    def event(self, message: _Message, languages: tuple[str, ...]) -> Signed:
+        """The event of a message that was not erased."""
+        found = message.events.get(languages)
+        if found is not None:
+            return found
+        assert message.sent.envelope is not None
+        delivery = deliver(message.sent.acceptance, message.sent.envelope)
+        body = jsontext.encode(cloudevent.of_message(self._keyring.origin, delivery, languages))
+        made = Signed(self._keyring, message.sent.id, body)
+        if message.kept:
+            message.events[languages] = made
+            self._size += len(body)
+        return made
 
 
 async def follow(

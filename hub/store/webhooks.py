@@ -1,14 +1,15 @@
 """What is owed to webhook subscriptions, as the database keeps it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     delete,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from hub.delivery import schedule
 from hub.delivery.schedule import DeliveryState
@@ -33,8 +35,8 @@ from hub.delivery.webhooks import (
     Outcome,
     Result,
     Sent,
-    Settled,
     Told,
+    Turn,
 )
 from hub.delivery.wishes import Wishes
 from hub.store import subscriptions, tables
@@ -82,14 +84,9 @@ _OWE_AGAIN = text(
 
 _earlier = _row.alias()
 _DUE = (
-    select(
-        *(_row.c.subscription, _row.c.idx, _row.c.attempts),
-        # Not the envelope itself, which would be read whole.
-        (_message.c.payload_digest == "").label("erased"),
-    )
-    .join(_message, _message.c.idx == _row.c.idx)
+    select(_row.c.idx)
     .where(
-        _row.c.subscription == bindparam("subscription"),
+        _row.c.subscription == bindparam("whose"),
         tables.is_owed,
         _row.c.next <= bindparam("now"),
     )
@@ -107,14 +104,32 @@ _DUE_IN_ORDER = _DUE.where(
     .exists()
 )
 
-_CLAIM = (
-    update(_row)
-    .where(_row.c.subscription == bindparam("whose"), _row.c.idx == bindparam("at"))
-    .values(next=bindparam("until"))
+
+def _claiming(due: Select[Any]) -> ReturningUpdate[Any]:
+    return (
+        update(_row)
+        .where(_row.c.subscription == bindparam("whose"), _row.c.idx.in_(due.correlate(None)))
+        .values(next=bindparam("until"))
+        .returning(_row.c.idx, _row.c.attempts)
+    )
+
+
+_CLAIM = _claiming(_DUE)
+_CLAIM_IN_ORDER = _claiming(_DUE_IN_ORDER)
+
+_WITH_DUE = select(_subscription.c.id).where(
+    _subscription.c.ended.is_(None),
+    select(_row.c.idx)
+    .where(
+        _row.c.subscription == _subscription.c.id,
+        tables.is_owed,
+        _row.c.next <= bindparam("now"),
+    )
+    .exists(),
 )
 
 # Settled twice, as after a lease ran out, the first word stands.
-_SETTLE = (
+_SETTLED = (
     update(_row)
     .where(
         _row.c.subscription == bindparam("whose"),
@@ -149,12 +164,17 @@ class StoredWebhooks:
     def __init__(self, database: Database) -> None:
         """Keep them in this database."""
         self._database = database
-        self._found = False
 
     async def subscriptions(self) -> Sequence[Subscription]:
         """All that have not ended."""
         return await self._database.read(
             lambda connection: subscriptions.find(connection, _subscription.c.ended.is_(None))
+        )
+
+    async def due(self, now: str) -> Set[str]:
+        """The subscriptions that something is due for."""
+        return await self._database.read(
+            lambda connection: frozenset(connection.execute(_WITH_DUE, {"now": now}).scalars())
         )
 
     async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
@@ -183,36 +203,17 @@ class StoredWebhooks:
         whose = frozenset(str(each["subscription"]) for each in owed) if written else frozenset()
         return not (whole and written), whose
 
-    async def claim(self, room: Mapping[str, int], now: str, until: str) -> Sequence[Claimed]:
-        """Take due deliveries, for each subscription as many as there is room for."""
+    async def turn(
+        self, results: Sequence[Result], room: Mapping[str, int], now: str, until: str
+    ) -> Turn:
+        """Write what became of attempts, and take what is due, as much as there is room for."""
 
-        def due(connection: Connection) -> list[Claimed]:
-            ordered = _ordered(connection)
-            found = []
-            for subscription, most in room.items():
-                query = _DUE_IN_ORDER if subscription in ordered else _DUE
-                values = {"subscription": subscription, "now": now, "most": most}
-                found += [
-                    Claimed(row.subscription, row.idx, row.attempts + 1, bool(row.erased))
-                    for row in connection.execute(query, values)
-                ]
-            return found
-
-        def work(connection: Connection) -> list[Claimed]:
+        def work(connection: Connection) -> Turn:
             connection.execute(_LOCK)  # no other hub claims meanwhile
-            found = due(connection)
-            if found:
-                rows = [{"whose": c.subscription, "at": c.index, "until": until} for c in found]
-                connection.execute(_CLAIM, rows)
-            return found
+            changed, told = _settle(connection, results) if results else ((), ())
+            return Turn(changed, told, _claim(connection, room, now, until))
 
-        # Most looks find nothing; they are not worth a writer's turn. While there is much to send,
-        # it is worth no look beforehand.
-        if not self._found and not await self._database.read(due):
-            return []
-        claimed = await self._database.write(work)
-        self._found = bool(claimed)
-        return claimed
+        return await self._database.write(work)
 
     async def sent(self, indices: Sequence[int]) -> Mapping[int, Sent]:
         """The messages of these entries."""
@@ -233,23 +234,6 @@ class StoredWebhooks:
             }
 
         return await self._database.read(work)
-
-    async def settle(self, results: Sequence[Result]) -> Settled:
-        """Write what became of attempts, and how the endpoints stand after them."""
-
-        def work(connection: Connection) -> Settled:
-            connection.execute(_LOCK)
-            connection.execute(_SETTLE, [_settled(each) for each in results])
-            tried = [_tried(each) for each in results if each.heard is not None]
-            if tried:
-                connection.execute(_TRIED, tried)
-            whose = {each.claimed.subscription for each in results}
-            known = subscriptions.by_id(connection, whose)
-            settled = _stand(known, results)
-            subscriptions.stand(connection, settled.changed)
-            return settled
-
-        return await self._database.write(work)
 
     async def subscription(self, subscription_id: str) -> Subscription | None:
         """One that has not ended."""
@@ -473,6 +457,44 @@ def _parsed(offered: Offered) -> Message:
     return message.parse(signature.parse(offered.envelope, signature.MESSAGE_TYPE).payload)
 
 
+def _claim(
+    connection: Connection, room: Mapping[str, int], now: str, until: str
+) -> Sequence[Claimed]:
+    ordered = _ordered(connection) if room else frozenset()
+    found = []
+    for subscription, most in room.items():
+        claim = _CLAIM_IN_ORDER if subscription in ordered else _CLAIM
+        values = {"whose": subscription, "now": now, "most": most, "until": until}
+        rows = connection.execute(claim, values).all()
+        found += [(subscription, index, attempts + 1) for index, attempts in sorted(rows)]
+    erased = _erased(connection, {index for _, index, _ in found})
+    return [Claimed(*each, each[1] in erased) for each in found]
+
+
+def _erased(connection: Connection, indices: Set[int]) -> Set[int]:
+    """Those of these messages whose content is gone; not the envelopes, which would be read."""
+    if not indices:
+        return frozenset()
+    query = select(_message.c.idx).where(
+        _message.c.idx.in_(indices), _message.c.payload_digest == ""
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def _settle(
+    connection: Connection, results: Sequence[Result]
+) -> tuple[Sequence[Subscription], Sequence[Told]]:
+    """Write what became of attempts, and how the endpoints stand after them."""
+    connection.execute(_SETTLED, [_settled(each) for each in results])
+    tried = [_tried(each) for each in results if each.heard is not None]
+    if tried:
+        connection.execute(_TRIED, tried)
+    known = subscriptions.by_id(connection, {each.claimed.subscription for each in results})
+    changed, told = _stand(known, results)
+    subscriptions.stand(connection, changed)
+    return changed, told
+
+
 def _settled(result: Result) -> dict[str, object]:
     claimed, due = result.claimed, result.due
     return {
@@ -497,7 +519,9 @@ def _tried(result: Result) -> dict[str, object]:
     }
 
 
-def _stand(known: Mapping[str, Subscription], results: Sequence[Result]) -> Settled:
+def _stand(
+    known: Mapping[str, Subscription], results: Sequence[Result]
+) -> tuple[Sequence[Subscription], Sequence[Told]]:
     """How endpoints stand after these results, in the order of their time."""
     after = dict(known)
     told: dict[str, Told] = {}
@@ -512,4 +536,4 @@ def _stand(known: Mapping[str, Subscription], results: Sequence[Result]) -> Sett
         else:
             after[subscription.id] = moved
     changed = [each for name, each in after.items() if each != known[name]]
-    return Settled(changed, list(told.values()))
+    return changed, list(told.values())

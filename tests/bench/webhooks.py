@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,8 +25,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from hub.delivery.addresses import Allowed
 from hub.delivery.guard import Guard
 from hub.delivery.keyring import of_log_key
+from hub.delivery.lines import PER_ENDPOINT
 from hub.delivery.subscription import Filter, Generation
-from hub.delivery.webhooks import PER_ENDPOINT, Result, Settled, Told, Webhooks
+from hub.delivery.webhooks import Result, Told, Turn, Webhooks
 from hub.intake import membership
 from hub.ledger.sequence import Draft
 from hub.settings import Webhooks as WebhookSettings
@@ -288,8 +289,10 @@ class Counted(StoredWebhooks):
         self.left = count
         self.done = asyncio.Event()
 
-    async def settle(self, results: Sequence[Result]) -> Settled:
-        settled = await super().settle(results)
+    async def turn(
+        self, results: Sequence[Result], room: Mapping[str, int], now: str, until: str
+    ) -> Turn:
+        turn = await super().turn(results, room, now, until)
         hanging = builders.message_id(0)
         self.left -= sum(each.claimed.subscription != hanging for each in results)
         failed = [each.answer for each in results if each.answer.status != 200]
@@ -297,7 +300,7 @@ class Counted(StoredWebhooks):
             raise RuntimeError(f"{len(failed)} posts failed: {failed[0].error}")
         if self.left <= 0:
             self.done.set()
-        return settled
+        return turn
 
 
 async def worker(folder: Path, port: int, count: int, seconds: float) -> float:

@@ -10,6 +10,7 @@ from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Noti
 from hub.delivery.subscription import Filter
 from hub.delivery.webhooks import Claimed, Result
 from hub.intake import subscription as jobs
+from hub.intake.erasure import Erase
 from hub.intake.subscription import Create, Report, Reported, Terms
 from hub.ledger.sequence import Draft
 from hub.store.webhooks import StoredWebhooks
@@ -49,7 +50,11 @@ async def owed(store, webhooks, *numbers, **terms):
 
 
 async def claim(webhooks, made, most=10, now=TIME):
-    return await webhooks.claim({made.id: most}, now, LATER)
+    return (await webhooks.turn((), {made.id: most}, now, LATER)).claimed
+
+
+async def settle(webhooks, *results):
+    return await webhooks.turn(results, {}, TIME, LATER)
 
 
 def failed(claimed, state=DeliveryState.WAITING, at=NOW):
@@ -76,11 +81,26 @@ async def test_a_message_is_owed_once_and_claimed_by_one(store, webhooks):
     assert len(await claim(webhooks, made, now=LATER)) == 2
 
 
+async def test_what_is_claimed_says_whether_it_was_erased_before(store, webhooks):
+    made = await owed(store, webhooks, 1, 2)
+    await store.record(Erase(message_id(1), "account:a", "a test of it"))
+    assert [each.erased for each in await claim(webhooks, made)] == [True, False]
+
+
+async def test_those_with_something_due_are_known(store, webhooks):
+    made = await owed(store, webhooks, 1)
+    await subscribe(store, 101, owner="kg")
+    assert await webhooks.due(TIME) == {made.id}
+    await claim(webhooks, made)
+    assert await webhooks.due(TIME) == set()
+    assert await webhooks.due(LATER) == {made.id}
+
+
 async def test_an_attempt_is_settled_once(store, webhooks):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)
-    await webhooks.settle([failed(claimed)])
-    await webhooks.settle([failed(claimed, DeliveryState.DEAD)])
+    await settle(webhooks, failed(claimed))
+    await settle(webhooks, failed(claimed, DeliveryState.DEAD))
     assert await webhooks.dead(made.id, 10) == []
     [again] = await claim(webhooks, made, now=LATER)
     assert again == Claimed(made.id, claimed.index, 2)
@@ -99,7 +119,7 @@ async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
     [claimed] = await claim(webhooks, made)
     taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
     assert await claim(webhooks, made) == []
-    await webhooks.settle([taken])
+    await settle(webhooks, taken)
     [following] = await claim(webhooks, made)
     assert following.index > claimed.index
 
@@ -107,7 +127,7 @@ async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
 async def test_what_was_set_aside_begins_anew_and_is_reported_once(store, webhooks):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)
-    await webhooks.settle([failed(claimed, DeliveryState.DEAD)])
+    await settle(webhooks, failed(claimed, DeliveryState.DEAD))
     [outcome] = await webhooks.outcomes(TIME, TIME)
     assert (outcome.message, outcome.state, outcome.attempts) == (message_id(1), "dead", 1)
     assert await webhooks.outcomes(TIME, "2026-01-01T00:00:00.000Z") == ()
@@ -123,7 +143,7 @@ async def test_what_is_owed_is_counted_by_what_waits_and_what_was_set_aside(stor
     made = await owed(store, webhooks, 1, 2, 3)
     first, second, _ = await claim(webhooks, made)
     taken = Result(first, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
-    await webhooks.settle([taken, failed(second, DeliveryState.DEAD)])
+    await settle(webhooks, taken, failed(second, DeliveryState.DEAD))
     assert await webhooks.owing() == {DeliveryState.WAITING: 1, DeliveryState.DEAD: 1}
 
 
@@ -131,7 +151,7 @@ async def test_a_notice_is_left_to_whoever_records_it(store, webhooks):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)
     gone = Result(claimed, Due(DeliveryState.DEAD, None), NOW, Heard.GONE, Answer(410))
-    settled = await webhooks.settle([gone])
+    settled = await settle(webhooks, gone)
     [told] = settled.told
     assert (told.notice, settled.changed) == (Notice.GONE, [])
     await store.record(jobs.stand(told.before, told.after, told.notice))
@@ -145,7 +165,7 @@ async def test_a_notice_is_left_to_whoever_records_it(store, webhooks):
 async def test_what_has_ended_is_forgotten(store, webhooks, database):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)
-    await webhooks.settle([failed(claimed)])
+    await settle(webhooks, failed(claimed))
     draft = Draft(jobs.ENDED, "undp", made.id)
     ended = jobs.Alter(made.id, draft, lambda found, batch: replace(found, ended=batch.time))
     await store.record(ended)

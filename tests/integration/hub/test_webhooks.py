@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from hub import upkeep
 from hub.delivery import pace, schedule
-from hub.delivery.webhooks import PER_ENDPOINT
+from hub.delivery.lines import PER_ENDPOINT
 from hub.settings import Webhooks
 from schemas import webhook
 from schemas.acceptance import Acceptance

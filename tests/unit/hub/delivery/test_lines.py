@@ -1,0 +1,118 @@
+"""Who is posted to next: nobody takes what others need, and nobody is forgotten."""
+
+import random
+
+from hub.delivery import lines
+from hub.delivery.lines import IN_LINE, PER_ENDPOINT, Line, Lines
+
+A, B = Line("a", failing=False), Line("b", failing=False)
+FAILS = Line("f", failing=True)
+
+
+def begun(made):
+    """All that may be posted now."""
+    posts = []
+    while (following := made.next()) is not None:
+        posts.append(following)
+    return posts
+
+
+def filled(made, line, *items):
+    for item in items:
+        made.add(line, item)
+
+
+def test_an_endpoint_has_so_many_posts_at_a_time_in_the_order_of_its_line():
+    made = Lines[int](slots=128)
+    filled(made, A, *range(6))
+    assert begun(made) == [(A, number) for number in range(PER_ENDPOINT)]
+    made.done(A)
+    assert begun(made) == [(A, PER_ENDPOINT)]
+
+
+def test_endpoints_take_turns_for_the_slots():
+    made = Lines[int](slots=2)
+    filled(made, A, 1, 2, 3)
+    filled(made, B, 4, 5)
+    order = []
+    going = begun(made)
+    while going:
+        order += [item for _, item in going]
+        made.done(going[0][0])
+        going = going[1:] + begun(made)[:1]
+        order = list(dict.fromkeys(order))
+    assert order == [1, 4, 2, 5, 3]
+
+
+def test_those_that_fail_have_slots_of_their_own_and_one_delivery_in_hand():
+    made = Lines[int](slots=lines.FAILING_SHARE)
+    assert made.room(FAILS) == 1
+    filled(made, FAILS, 0)
+    assert made.room(FAILS) == 0
+    other = Line("g", failing=True)
+    assert made.room(other) == 0
+    filled(made, A, 1)
+    assert sorted(item for _, item in begun(made)) == [0, 1]
+    made.done(FAILS)
+    assert (made.room(FAILS), made.room(other)) == (1, 1)
+
+
+def test_what_fails_and_what_does_not_at_one_endpoint_share_its_posts():
+    made = Lines[int](slots=128)
+    filled(made, A, *range(PER_ENDPOINT))
+    filled(made, Line("a", failing=True), 9)
+    assert [item for _, item in begun(made)] == list(range(PER_ENDPOINT))
+    made.done(A)
+    assert [item for _, item in begun(made)] == [9]
+
+
+def test_more_is_claimed_when_half_of_what_an_endpoint_may_have_is_gone():
+    made = Lines[int](slots=128)
+    most = PER_ENDPOINT + IN_LINE
+    assert made.room(A) == most
+    filled(made, A, *range(most))
+    for _ in range(most // 2 - 1):
+        begun(made)
+        made.done(A)
+        assert made.room(A) == 0
+    begun(made)
+    made.done(A)
+    assert made.room(A) == most // 2
+
+
+def test_what_is_being_claimed_is_no_room_for_others():
+    made = Lines[int](slots=1)
+    held = made.room(A)
+    made.hold(A, held)
+    assert (made.room(A), made.room(B), made.is_full) == (0, 0, False)
+    made.hold(FAILS, made.room(FAILS))
+    assert made.is_full
+    made.free(A, held)
+    made.free(FAILS, 1)
+    assert (made.room(B), made.is_full) == (held, False)
+
+
+def test_nothing_is_lost_and_no_bound_is_passed_however_posts_end():
+    chance = random.Random(5)
+    made = Lines[int](slots=6)
+    places = [Line(name, failing) for name in "abcde" for failing in (False, True)]
+    waiting, posted, going = 0, 0, []
+    for _ in range(3_000):
+        line = chance.choice(places)
+        for _ in range(min(made.room(line), 3)):
+            made.add(line, waiting)
+            waiting += 1
+        new = begun(made)
+        posted += len(new)
+        going += [each for each, _ in new]
+        assert sum(not each.failing for each in going) <= 6
+        assert sum(each.failing for each in going) <= 1
+        assert all(sum(g.endpoint == e for g in going) <= PER_ENDPOINT for e in "abcde")
+        if going and chance.random() < 0.7:
+            made.done(going.pop(chance.randrange(len(going))))
+    while going:
+        made.done(going.pop())
+        new = begun(made)
+        posted += len(new)
+        going += [each for each, _ in new]
+    assert posted == waiting > 1_000
