@@ -272,6 +272,7 @@ def _send_webhooks(
     sending = service.webhooks
     if sending is None:
         return []
+    listeners.append(lambda news: sending.erased(news.erased))
 
     async def tell(told: Told) -> None:
         with contextlib.suppress(Refused):  # it was ended meanwhile, or is told at the next attempt

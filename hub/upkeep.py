@@ -191,4 +191,6 @@ async def follow_others(service: Service) -> None:
                 await service.change(membership.Change(lambda _: Outcome()))
                 touched |= service.recorder.state.directory.participants.keys()
             service.bells.ring(touched)
+            if service.webhooks is not None:
+                service.webhooks.erased(news.erased)
             size = news.size

@@ -143,13 +143,14 @@ class Fresh(msgspec.Struct, frozen=True):
 class Committed(msgspec.Struct, frozen=True):
     """What a commit brought: who has something new, new messages, receipts by receiver.
 
-    ``entries`` is how many it appended to the log.
+    ``entries`` is how many it appended to the log; ``erased`` are messages by their ids.
     """
 
     touched: frozenset[str]
     fresh: Sequence[Fresh]
     receipts: Mapping[str, int]
     entries: int
+    erased: frozenset[str] = frozenset()
 
 
 class Job(Protocol):
@@ -268,7 +269,9 @@ class Batch:
             Fresh(index, envelope, acceptances[index], positions)
             for index, envelope, positions in self._messages
         ]
-        return Committed(frozenset(self.touched), fresh, self.receipts, len(self.entries))
+        erased = frozenset(str(row["erased_id"]) for row in self.rows.get("erase", ()))
+        touched = frozenset(self.touched)
+        return Committed(touched, fresh, self.receipts, len(self.entries), erased)
 
     def state(self, tree: Tree) -> State:
         """The state after this batch, once it is committed with its tree."""

@@ -176,12 +176,13 @@ class News(msgspec.Struct, frozen=True):
     """What a part of the log brought, up to its present ``size``.
 
     ``touched`` are those with something new in their inbox or among their receipts; ``directory``
-    says whether who is who has changed.
+    says whether who is who has changed; ``erased`` are messages by their ids.
     """
 
     size: int
     touched: frozenset[str] = frozenset()
     directory: bool = False
+    erased: frozenset[str] = frozenset()
 
 
 class Queries(Protocol):

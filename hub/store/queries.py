@@ -108,6 +108,7 @@ class Queries:
         changes = select(_entry.c.idx).where(
             _entry.c.type.in_(entries.DIRECTORY_TYPES), _entry.c.idx >= start
         )
+        erasures = select(_message.c.id).where(_message.c.erased >= start)
 
         def work(connection: Connection) -> News:
             size: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
@@ -115,7 +116,8 @@ class Queries:
                 return News(size)
             touched = frozenset(connection.execute(union(recipients, senders)).scalars())
             changed = connection.execute(changes.limit(1)).first() is not None
-            return News(size, touched, changed)
+            erased = frozenset(connection.execute(erasures).scalars())
+            return News(size, touched, changed, erased)
 
         return await self._database.read(work)
 

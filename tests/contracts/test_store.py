@@ -645,6 +645,14 @@ class TestNews:
         assert await store.queries.news(start) == News(start + 2, directory=True)
         assert await store.queries.news(start + 2) == News(start + 2)
 
+    async def test_says_what_was_erased(self, store):
+        await store.send(message(audience=["kg"]))
+        start = store.recorder.state.tree.size
+        await store.record(Erase(message_id(), "account:a", "a test of it"))
+        news = await store.queries.news(start)
+        assert news.erased == {message_id()}
+        assert (await store.queries.news(news.size)).erased == frozenset()
+
 
 class TestASession:
     async def opened(self, store):

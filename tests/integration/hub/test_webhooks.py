@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
 from hub import upkeep
-from hub.delivery import pace, schedule
+from hub.delivery import pace, schedule, webhooks
 from hub.delivery.lines import PER_ENDPOINT
 from hub.settings import Webhooks
 from schemas import webhook
@@ -356,6 +356,48 @@ async def test_a_message_erased_before_it_went_out_is_withheld(hub, clock, kz, u
     second = await send(kz)
     await endpoint.until(2)
     assert endpoint.ids == [sent, second]
+
+
+async def in_line(hub, kz, endpoint, count):
+    """The ids of so many messages in line, behind posts at which the endpoint hangs."""
+    endpoint.hanging = asyncio.Event()
+    sent = [await send(kz) for _ in range(PER_ENDPOINT + count)]
+    await endpoint.until(PER_ENDPOINT)
+
+    async def claimed():
+        return hub.service.webhooks.in_hand == len(sent)
+
+    await eventually(claimed)
+    return [each for each in sent if each not in endpoint.ids]
+
+
+async def test_a_message_erased_while_it_waits_in_line_is_not_sent(hub, kz, undp, endpoint):
+    made = await undp.subscribe(endpoint.url)
+    first, second = await in_line(hub, kz, endpoint, 2)
+    erased = await hub.operator.post(f"/v1/messages/{first}/erase", reason="a test of it")
+    assert erased.status == 200
+    endpoint.hanging.set()
+    await endpoint.until(PER_ENDPOINT + 1)
+    await attempts(undp, made, PER_ENDPOINT + 1)
+    assert (endpoint.ids[PER_ENDPOINT], first in endpoint.ids) == (second, False)
+
+
+async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(
+    hub, clock, kz, undp, endpoint
+):
+    await undp.subscribe(endpoint.url)
+    late = await in_line(hub, kz, endpoint, 2)
+    clock.forward(seconds=webhooks.IN_LINE.total_seconds())
+    endpoint.hanging.set()
+
+    async def left():
+        return hub.service.webhooks.in_hand == 0
+
+    await eventually(left)
+    assert len(endpoint.got) == PER_ENDPOINT
+    forward(hub, clock, seconds=(webhooks.LEASE - webhooks.IN_LINE).total_seconds())
+    await endpoint.until(PER_ENDPOINT + 2)
+    assert sorted(endpoint.ids[PER_ENDPOINT:]) == sorted(late)
 
 
 # --- Trying again ---
