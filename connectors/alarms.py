@@ -37,6 +37,7 @@ class Step(StrEnum):
     UPDATE = "update"
     LINE = "line"
     CERTIFICATE = "certificate"
+    WEBHOOK = "webhook"
     LOOK = "look"
 
 
@@ -81,6 +82,10 @@ _ASK_OTHERS = (
     "store: it holds the signed evidence."
 )
 _ASK_HUB = "Ask the hub's operators; the entry in the log says when it was recorded."
+_MEND_WEBHOOK = (
+    "Nothing is lost: every message is in the inbox, too. See to the program that receives the "
+    "webhooks, then have the hub's operators test the subscription, which switches it on again."
+)
 _CALL_RECIPIENT = "Ask the recipient by telephone whether it has the message."
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -320,6 +325,20 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "the hub's operators make it with `nhri-hub ca issue`.",
             Step.CERTIFICATE,
             "certificate-ends",
+        ),
+        "webhook-failing": Kind(
+            Severity.WARNING,
+            "A webhook of ours has failed for days",
+            _MEND_WEBHOOK,
+            Step.WEBHOOK,
+            "connector-webhook-failing",
+        ),
+        "webhook-disabled": Kind(
+            Severity.WARNING,
+            "A webhook of ours was disabled",
+            _MEND_WEBHOOK,
+            Step.WEBHOOK,
+            "connector-webhook-failing",
         ),
     }
 )

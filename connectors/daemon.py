@@ -47,6 +47,7 @@ from connectors.receiver import Receiver
 from connectors.sender import Sender
 from connectors.store import Store, StoreError
 from connectors.tail import Tail
+from connectors.webhooks import Webhooks
 from connectors.witness import Witness
 from schemas import entry as entries
 from schemas.encoding import parse_time
@@ -61,8 +62,9 @@ class Pace(msgspec.Struct, frozen=True):
     ``outbox``: looking for new files. ``wait``: how long the hub may hold an answer until there is
     something to give. ``idle``: between two such questions. ``log``: following the log.
     ``witness``: cosigning it. ``tail``: looking whether the hub has lost some of it. ``watch``:
-    looking for what is overdue. ``mail``: looking for alarms to be mailed. ``certificate``: looking
-    when it ends. ``first`` and ``longest``: the bounds of the back-off.
+    looking for what is overdue. ``webhooks``: looking how ours stand. ``mail``: looking for alarms
+    to be mailed. ``certificate``: looking when it ends. ``first`` and ``longest``: the bounds of
+    the back-off.
     """
 
     outbox: float = 0.5
@@ -72,6 +74,7 @@ class Pace(msgspec.Struct, frozen=True):
     witness: float = 5
     tail: float = 15
     watch: float = 60
+    webhooks: float = 900
     mail: float = 5
     certificate: float = certificate.AGAIN.total_seconds()
     first: float = 1
@@ -98,12 +101,14 @@ class Daemon:
         keyring: Keyring,
         pace: Pace,
         chance: Callable[[], float],
+        webhooks: Webhooks,
         renewal: Renewal | None = None,
     ) -> None:
         self._parts = parts
         self._config = config
         self._pace = pace
         self._chance = chance
+        self._webhooks = webhooks
         self._renewal = renewal
         self._owing = asyncio.Event()
         self._began = parts.clock()
@@ -129,6 +134,7 @@ class Daemon:
             self._work("witness", self.witness.step, lambda: asyncio.sleep(pace.witness)),
             self._work("tail", Tail(self._parts).step, lambda: asyncio.sleep(pace.tail)),
             self._work("watch", self._watch, lambda: asyncio.sleep(pace.watch)),
+            self._work("webhooks", self._webhooks.step, lambda: asyncio.sleep(pace.webhooks)),
         ]
         if self._renewal is not None:
             renew = self._renewal.step
@@ -286,7 +292,8 @@ async def run(
             parts = Parts(config.code, config.log_key, store, link, follower, events, clock)
             events.started(config.hub.url, encrypted=config.encrypted)
             renewal = _renewal(parts, http, config, keyring, tls)
-            daemon = Daemon(parts, config, keyring, pace, chance, renewal)
+            hooks = Webhooks(parts, http)
+            daemon = Daemon(parts, config, keyring, pace, chance, hooks, renewal)
             async with _served(daemon.witness, config):
                 await daemon.run(stop)
         finally:

@@ -59,6 +59,18 @@ class Issued(msgspec.Struct, frozen=True):
     certificate: str
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """A webhook subscription of ours, and how its endpoint stands."""
+
+    id: str
+    state: str
+    failing_since: str | None = None
+
+
+class _Subscriptions(msgspec.Struct, frozen=True):
+    subscriptions: tuple[Webhook, ...]
+
+
 class _Claims(msgspec.Struct, frozen=True):
     iss: str
     aud: str
@@ -156,6 +168,10 @@ class HttpLink:
         """``POST /v1/certificate``: a new client certificate for a PKCS#10 request (PEM)."""
         reply = await self._ask("POST", "/v1/certificate", body=request.encode("ascii"))
         return _typed(reply, Issued)
+
+    async def webhooks(self) -> tuple[Webhook, ...]:
+        """``GET /v1/subscriptions``: our own webhook subscriptions."""
+        return _typed(await self._ask("GET", "/v1/subscriptions"), _Subscriptions).subscriptions
 
     async def witness_request(self, old: int) -> bytes:
         """``GET /v1/witness/request``."""

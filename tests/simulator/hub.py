@@ -107,6 +107,8 @@ class SimulatedHub:
         """What each witness has cosigned of its own history, by size."""
         self.heard: list[tuple[str, bytes]] = []
         """All that witnesses brought."""
+        self.subscriptions: dict[str, list[Item]] = {}
+        """The webhook subscriptions of each."""
         self.requests: list[tuple[str, str, str]] = []
         self.ports: dict[str, int] = {}
         self._bell = Bell()
@@ -131,6 +133,7 @@ class SimulatedHub:
                 web.get("/v1/witness/request", self._known(self._ask_witness)),
                 web.post("/v1/witness/response", self._known(self._hear_witness)),
                 web.get("/v1/witness/tail", self._known(self._lacks_nothing)),
+                web.get("/v1/subscriptions", self._known(self._give_subscriptions)),
                 web.get("/log/checkpoint", self._checkpoint),
                 web.get("/log/{path:tile/.*}", self._known(self._tile)),
             ]
@@ -458,6 +461,9 @@ class SimulatedHub:
     async def _lacks_nothing(self, request: web.Request, code: str) -> web.Response:
         size = self._history_of(code).size
         return _json({"wanted": False, "size": size, "missing": []})
+
+    async def _give_subscriptions(self, request: web.Request, code: str) -> web.Response:
+        return _json({"subscriptions": self.subscriptions.get(code, [])})
 
     async def _hear_witness(self, request: web.Request, code: str) -> web.Response:
         raw = await request.read()

@@ -350,6 +350,47 @@ async def test_a_hub_that_is_away_for_a_day_is_an_alarm_until_it_is_back():
         await until(lambda: kz.alarm_kinds() == set(), "the alarms are over")
 
 
+def subscription(state, number=1):
+    since = None if state == "active" else "2026-07-01T09:00:00.000Z"
+    url = "https://hooks.example.org/secret"
+    return {"id": f"hook-{number}", "url": url, "state": state, "failing_since": since}
+
+
+async def alarmed(institution, *alarms):
+    """These alarms about webhooks, and no others."""
+
+    def there():
+        found = {alarm for alarm in institution.alarms() if alarm[0].startswith("webhook")}
+        return found == set(alarms)
+
+    await until(lambda: institution.started and there(), f"the alarms {alarms}")
+
+
+async def test_a_webhook_of_ours_that_fails_for_days_is_an_alarm_until_it_works_again():
+    async with exchange("kz") as (hub, them), AsyncExitStack() as stack:
+        (kz,) = them.values()
+        hub.subscriptions["kz"] = [subscription("warned"), subscription("failing", 2)]
+        await stack.enter_async_context(kz.running(replace(FAST, webhooks=0.05)))
+        await alarmed(kz, ("webhook-failing", "hook-1"))
+        hub.subscriptions["kz"] = [subscription("disabled"), subscription("active", 2)]
+        await alarmed(kz, ("webhook-disabled", "hook-1"))
+        told = [event for event in kz.log.events if "hook-1" in str(event.get("sentence"))]
+        assert [event["kind"] for event in told] == ["webhook-failing", "webhook-disabled"]
+        assert "secret" not in str(told)
+        hub.subscriptions["kz"] = [subscription("active"), subscription("active", 2)]
+        await alarmed(kz)
+
+
+async def test_a_webhook_that_has_ended_is_no_alarm_any_more():
+    async with exchange("kz") as (hub, them), AsyncExitStack() as stack:
+        (kz,) = them.values()
+        hub.subscriptions["kz"] = [subscription("disabled")]
+        await stack.enter_async_context(kz.running(replace(FAST, webhooks=0.05)))
+        await alarmed(kz, ("webhook-disabled", "hook-1"))
+        hub.subscriptions["kz"] = []
+        await alarmed(kz)
+
+
 async def test_institutions_agree_on_a_joint_action_and_its_signatures_can_be_assembled():
     async with exchange("kz", "kg", "tj") as (_hub, them), AsyncExitStack() as stack:
         kz, kg, tj = await all_running(them, stack)

@@ -13,6 +13,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
+from connectors.link.http import HttpLink, Identity
+from connectors.webhooks import KINDS as ALARMS
 from hub import upkeep
 from hub.delivery import pace, schedule, webhooks
 from hub.delivery.lines import PER_ENDPOINT
@@ -459,6 +461,20 @@ async def test_an_endpoint_that_fails_for_days_is_warned_of_and_then_disabled(
     events = (await hub.operator.get("/v1/audit/events", subject=made["id"]))["events"]
     told = [event["entry"]["type"] for event in events]
     assert told.index("webhook.warned") < told.index("webhook.disabled")
+
+
+async def test_a_connector_is_told_how_its_endpoints_stand(hub, kz, undp, endpoint):
+    made = await undp.subscribe(endpoint.url)
+    endpoint.status = 410
+    await send(kz)
+    await undp.until(made, "disabled")
+    identity = Identity("undp", undp.participant.private, client.ORIGIN)
+    link = HttpLink(hub.connection.url, identity, hub.service.clock)
+    try:
+        [found] = await link.webhooks()
+    finally:
+        await link.close()
+    assert (found.id, found.state, found.state in ALARMS) == (made["id"], "disabled", True)
 
 
 async def exhaust(hub, clock, owner, subscription):
