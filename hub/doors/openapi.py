@@ -25,8 +25,9 @@ from hub.doors.operators import Approval, GroupMembers, Invite, KeyReason, NewTo
 from hub.doors.quarantine import Decision
 from hub.doors.readings import Reading
 from hub.doors.report.route import HTML, Reported
-from hub.doors.subscriptions import Changing, Redriving, Replaying, Subscribing, Trying
+from hub.doors.subscriptions import Changing, Trying
 from hub.doors.subscriptions import Whose as Owned
+from hub.doors.webhooks import Redriving, Replaying, Subscribing
 from hub.doors.witness import Cosigned, Followed
 from hub.ledger import atom
 from hub.ledger.explain import Why
