@@ -125,6 +125,14 @@ class Dead(msgspec.Struct, frozen=True):
     attempts: int
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How many deliveries of a subscription wait or were set aside, and when it was tried last."""
+
+    waiting: int
+    dead: int
+    tried: str | None
+
+
 class Match(msgspec.Struct, frozen=True):
     """A message that a subscription is, or would be, sent."""
 
@@ -160,6 +168,10 @@ class WebhookStore(Protocol):
 
     async def subscription(self, subscription_id: str) -> Subscription | None:
         """One that has not ended."""
+        ...
+
+    async def standing(self, subscription_ids: Sequence[str]) -> Mapping[str, Standing]:
+        """What waits for each of these subscriptions."""
         ...
 
     async def attempts(self, subscription_id: str, limit: int) -> Sequence[Attempt]:

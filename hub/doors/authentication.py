@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.doors.access import Principal, Role
+from hub.doors.service import Service
 from hub.intake.batch import Token
 from hub.ledger.queries import Queries
 from schemas import entry as entries
@@ -42,6 +43,14 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     htu: str
 
 
+class Proven(msgspec.Struct, frozen=True):
+    """What a participant's token proves: who asks, its one-time id, and the key that signed it."""
+
+    principal: Principal
+    token: Token
+    kid: str
+
+
 def _refuse(detail: str) -> Refused:
     return Refused("unauthenticated", detail)
 
@@ -54,7 +63,7 @@ def authenticate(
     directory: Directory,
     index: int,
     now: datetime,
-) -> tuple[Principal, Token]:
+) -> Proven:
     """Check a participant's token.
 
     Args:
@@ -70,8 +79,8 @@ def authenticate(
         Refused: ``unauthenticated``, or a reason about the key.
     """
     claims, kid = _verified(compact, directory)
-    key = directory.valid_key(kid, index, format_time(now))
-    if key.member != claims.iss:
+    principal = holder(kid, directory, index, now)
+    if principal.name != claims.iss:
         raise _refuse("The token is signed with another's key.")
     seconds = now.timestamp()
     if not claims.iat - LEEWAY <= seconds <= claims.exp:
@@ -83,12 +92,42 @@ def authenticate(
     # A proxy may change scheme and host, which aud binds already; method and path it leaves alone.
     if claims.htm != method or _path(claims.htu) != path:
         raise _refuse("The token is meant for another request.")
-    participant = directory.participants[claims.iss]
+    return Proven(principal, Token(f"{claims.iss}:{claims.jti}", claims.exp), kid)
+
+
+def holder(kid: str, directory: Directory, index: int, now: datetime) -> Principal:
+    """Whose key it is that holds at this index and time, and what they may be at a door.
+
+    Raises:
+        Refused: a reason about the key.
+    """
+    key = directory.valid_key(kid, index, format_time(now))
+    participant = directory.participants[key.member]
     role = Role(participant.role)
     if participant.state is State.SUSPENDED:
         role = Role.SUSPENDED
-    token = Token(f"{claims.iss}:{claims.jti}", claims.exp)
-    return Principal(claims.iss, frozenset({role})), token
+    return Principal(key.member, frozenset({role}))
+
+
+async def participant(hub: Service, compact: str, method: str, path: str) -> Proven:
+    """Check a participant's token against the directory of now.
+
+    Raises:
+        Refused: as ``authenticate``.
+    """
+    state = hub.recorder.state
+    try:
+        return await hub.offload.run(
+            lambda: authenticate(
+                *(compact, method, path, hub.audiences),
+                *(state.directory, state.tree.size, hub.clock()),
+            )
+        )
+    except Refused as refusal:
+        if refusal.code == "unknown-key":
+            detail = "The key is not registered here; has an operator approved the fingerprint?"
+            raise Refused("unauthenticated", detail) from None
+        raise
 
 
 async def account(queries: Queries, token: str) -> Principal:

@@ -201,33 +201,11 @@ async def _who(
     if scheme.lower() != "bearer" or not credentials:
         raise Refused("unauthenticated", "Send an Authorization header with a Bearer token.")
     if "." in credentials:
-        return await _participant(hub, request, credentials.strip())
+        signed = credentials.strip()
+        proven = await authentication.participant(hub, signed, request.method, request.path)
+        # Reading twice does no harm; only a write uses the token up.
+        return proven.principal, proven.token if request.method != "GET" else None
     return await authentication.account(hub.queries, credentials.strip()), None
-
-
-async def _participant(
-    hub: Service, request: web.Request, compact: str
-) -> tuple[Principal, Token | None]:
-    state = hub.recorder.state
-    try:
-        principal, token = await hub.offload.run(
-            lambda: authentication.authenticate(
-                compact,
-                request.method,
-                request.path,
-                hub.audiences,
-                state.directory,
-                state.tree.size,
-                hub.clock(),
-            )
-        )
-    except Refused as refusal:
-        if refusal.code == "unknown-key":
-            detail = "The key is not registered here; has an operator approved the fingerprint?"
-            raise Refused("unauthenticated", detail) from None
-        raise
-    # Reading twice does no harm; only a write uses the token up.
-    return principal, token if request.method != "GET" else None
 
 
 def _is_local(request: web.Request) -> bool:

@@ -1,11 +1,12 @@
 """The jobs about accounts, and about what the hub notes by itself. Pure."""
 
-from hub.intake.batch import Batch, Needs, Outcome
+from hub.intake.batch import Batch, Needs, Outcome, Token
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext
 
 LOGIN = "operator.login"
+PARTICIPANT_LOGIN = "participant.login"
 
 
 class CreateToken:
@@ -60,26 +61,44 @@ class RevokeTokens:
 
 
 class OpenSession:
-    """Somebody signs in at the console with an access token; only hashes are kept."""
+    """Somebody signs in at the console. Of secrets only hashes are kept.
 
-    token = None
+    A session lasts no longer than what it was opened with: an operator's or auditor's access token,
+    or the key that signed a participant's own token, which counts once.
+    """
 
-    def __init__(self, digest: str, token_digest: str, by: str) -> None:
-        """Keep the hashes of the session's secret and of the token, and whose token it is."""
+    def __init__(
+        self,
+        digest: str,
+        by: str,
+        *,
+        token_digest: str | None = None,
+        kid: str | None = None,
+        token: Token | None = None,
+    ) -> None:
+        """Keep the hash of the session's secret, who it is, and what they showed."""
+        self.token = token
         self._digest = digest
-        self._token_digest = token_digest
         self._by = by
+        self._token_digest = token_digest
+        self._kid = kid
 
     def needs(self, needs: Needs) -> None:
         """Nothing has to be known."""
 
     def decide(self, batch: Batch) -> Outcome:
-        """Record that they came in: there is no session without its entry."""
-        index = batch.append(Draft(LOGIN, self._by))
+        """Record that they came in: there is no session without its entry.
+
+        Raises:
+            Refused: ``unauthenticated``: the participant's token was used before.
+        """
+        batch.use(self.token)
+        index = batch.append(Draft(PARTICIPANT_LOGIN if self._kid else LOGIN, self._by))
         batch.write(
             "session",
             hash=self._digest,
             token=self._token_digest,
+            kid=self._kid,
             created=batch.time,
             seen=batch.time,
         )

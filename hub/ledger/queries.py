@@ -137,12 +137,16 @@ class AccessToken(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session at the console: whose it is, since when, and when a person last did something."""
+    """A session at the console: since when, and when a person last did something.
 
-    account: str
+    Either it is of an account and its scopes, or of whoever holds the key ``kid``.
+    """
+
+    account: str | None
     scopes: tuple[str, ...]
     created: str
     seen: str
+    kid: str | None = None
 
 
 class Flow(msgspec.Struct, frozen=True):

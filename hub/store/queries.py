@@ -365,14 +365,15 @@ class Queries:
         """The session with this hash; None also where its token was revoked."""
         session, token = tables.sessions.c, tables.access_tokens.c
         query = (
-            select(token.account, token.scopes, session.created, session.seen)
-            .join(tables.access_tokens, token.hash == session.token)
+            select(session.kid, token.account, token.scopes, session.created, session.seen)
+            .join(tables.access_tokens, token.hash == session.token, isouter=True)
             .where(session.hash == digest, token.revoked.is_(None))
         )
         row = next(iter(await self._all(query)), None)
         if row is None:
             return None
-        return Session(row.account, tuple(row.scopes.split()), row.created, row.seen)
+        scopes = tuple((row.scopes or "").split())
+        return Session(row.account, scopes, row.created, row.seen, row.kid)
 
     async def certificates(self) -> Sequence[CertificateRow]:
         """The newest certificate of each participant."""

@@ -256,14 +256,16 @@ access_tokens = Table(
     Column("revoked", TIME),
 )
 
-# A session lasts no longer than the token that it was opened with. A row that is added opens the
-# console to whoever holds its secret; account and scopes are the token's, which `operator.login`
-# and `operator.token_created` name in the log.
+# A session lasts no longer than the access token or the participant's key that it was opened with.
+# A row that is added opens the console to whoever holds its secret; account and scopes are the
+# token's, the participant is the key's, which `operator.login`, `operator.token_created` and
+# `participant.login` name in the log.
 sessions = Table(
     "sessions",
     metadata,
     Column("hash", String(43), primary_key=True),
-    Column("token", ForeignKey("access_tokens.hash"), nullable=False),
+    Column("token", ForeignKey("access_tokens.hash")),
+    Column("kid", String(43)),
     Column("created", TIME, nullable=False),
     Column("seen", TIME, nullable=False),
 )

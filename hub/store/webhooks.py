@@ -35,6 +35,7 @@ from hub.delivery.webhooks import (
     Outcome,
     Result,
     Sent,
+    Standing,
     Told,
     Turn,
 )
@@ -126,6 +127,17 @@ _WITH_DUE = select(_subscription.c.id).where(
         _row.c.next <= bindparam("now"),
     )
     .exists(),
+)
+
+_own_rows = select(func.count()).where(_row.c.subscription == _subscription.c.id)
+_STANDING = select(
+    _subscription.c.id,
+    _own_rows.where(tables.is_owed).scalar_subquery().label("waiting"),
+    _own_rows.where(tables.is_dead).scalar_subquery().label("dead"),
+    select(func.max(_attempt.c.time))
+    .where(_attempt.c.subscription == _subscription.c.id)
+    .scalar_subquery()
+    .label("tried"),
 )
 
 # Settled twice, as after a lease ran out, the first word stands.
@@ -240,6 +252,12 @@ class StoredWebhooks:
         there = (_subscription.c.id == subscription_id, _subscription.c.ended.is_(None))
         found = await self._database.read(lambda connection: subscriptions.find(connection, *there))
         return found[0] if found else None
+
+    async def standing(self, subscription_ids: Sequence[str]) -> Mapping[str, Standing]:
+        """What waits for each of these subscriptions."""
+        query = _STANDING.where(_subscription.c.id.in_(subscription_ids))
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {row.id: Standing(row.waiting, row.dead, row.tried) for row in rows}
 
     async def attempts(self, subscription_id: str, limit: int) -> Sequence[Attempt]:
         """The last attempts, the newest first."""

@@ -658,7 +658,8 @@ class TestASession:
     async def opened(self, store):
         """A session of the account desk."""
         await store.record(access.CreateToken("t" * 43, "desk", ("auditor", "log"), "account:a"))
-        await store.record(access.OpenSession("s" * 43, "t" * 43, "account:desk"))
+        opened = access.OpenSession("s" * 43, "account:desk", token_digest="t" * 43)
+        await store.record(opened)
 
     async def test_has_the_account_and_the_scopes_of_its_token(self, store):
         await self.opened(store)
@@ -666,6 +667,17 @@ class TestASession:
         found = await store.queries.session("s" * 43)
         assert found == Session("desk", ("auditor", "log"), began, began)
         assert await store.queries.session("x" * 43) is None
+
+    async def test_of_a_participant_has_the_key_that_it_was_opened_with(self, store):
+        token = Token("kz:1", 2_000_000_000)
+        job = access.OpenSession("s" * 43, "kz", kid="k" * 43, token=token)
+        await store.record(job)
+        found = await store.queries.session("s" * 43)
+        assert found == Session(None, (), store.time, store.time, "k" * 43)
+        again = access.OpenSession("r" * 43, "kz", kid="k" * 43, token=token)
+        recorded = await store.recorder.record(again)
+        assert recorded.outcome.refused.code == "unauthenticated"
+        assert await store.queries.session("r" * 43) is None
 
     async def test_is_as_old_as_what_was_done_last(self, store):
         await self.opened(store)
@@ -681,7 +693,8 @@ class TestASession:
         await self.opened(store)
         await store.record(access.EndSession("s" * 43))
         assert await store.queries.session("s" * 43) is None
-        await store.record(access.OpenSession("r" * 43, "t" * 43, "account:desk"))
+        again = access.OpenSession("r" * 43, "account:desk", token_digest="t" * 43)
+        await store.record(again)
         await store.record(access.RevokeTokens("desk", "account:a"))
         assert await store.queries.session("r" * 43) is None
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from hub.delivery.guard import Answer
 from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
 from hub.delivery.subscription import Filter
-from hub.delivery.webhooks import Claimed, Result
+from hub.delivery.webhooks import Claimed, Result, Standing
 from hub.intake import subscription as jobs
 from hub.intake.erasure import Erase
 from hub.intake.subscription import Create, Report, Reported, Terms
@@ -67,6 +67,17 @@ async def test_a_subscription_is_read_back_as_it_was_made(store, webhooks):
     assert await webhooks.subscriptions() == [made]
     assert await webhooks.subscription(made.id) == made
     assert made.endpoint.state is EndpointState.ACTIVE
+
+
+async def test_a_subscription_stands_with_what_waits_and_what_was_set_aside(store, webhooks):
+    made = await owed(store, webhooks, 1, 2, 3)
+    idle = await subscribe(store, 101)
+    first, *_ = await claim(webhooks, made)
+    await webhooks.settle([failed(first, DeliveryState.DEAD)])
+    assert await webhooks.standing([made.id, idle.id, message_id(102)]) == {
+        made.id: Standing(waiting=2, dead=1, tried=TIME),
+        idle.id: Standing(0, 0, None),
+    }
 
 
 async def test_a_message_is_owed_once_and_claimed_by_one(store, webhooks):

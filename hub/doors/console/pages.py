@@ -7,7 +7,7 @@ changes nothing around it.
 """
 
 import gettext
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -21,7 +21,8 @@ from hub.doors.console import languages
 class Frame(msgspec.Struct, frozen=True):
     """What stands around every page. ``here`` is its address without the language.
 
-    ``account`` is who is signed in, with ``csrf`` for their forms; ``size`` is the log's.
+    ``account`` is who is signed in, and ``role`` as what, with the ``menu`` of what they may open
+    and ``csrf`` for their forms; ``size`` is the log's.
     """
 
     origin: str
@@ -30,8 +31,14 @@ class Frame(msgspec.Struct, frozen=True):
     here: str
     size: int
     account: str | None = None
-    operator: bool = False
+    role: str = ""
+    menu: Sequence[str] = ()
     csrf: str = ""
+
+    @property
+    def operator(self) -> bool:
+        """Whether they may act, and not only look."""
+        return self.role == "operator"
 
 
 class Pages:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler as RequestHandler
 from yarl import URL
 
-from hub.doors.access import CONSOLE, Role
+from hub.doors.access import CONSOLE, PARTICIPANTS, Role
 from hub.doors.console import (
     actions,
     checkpoints,
@@ -29,6 +29,7 @@ from hub.doors.console import (
     search,
     sessions,
     sign_in,
+    webhooks,
 )
 from hub.doors.console.headers import HEADERS
 from hub.doors.console.pages import Pages
@@ -110,6 +111,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("POST", "/console/group"): groups.change,
         ("GET", "/console/keys/{kid}/revoke"): actions.ask_revoke,
         ("POST", "/console/keys/{kid}/revoke"): actions.revoke,
+        ("GET", "/console/webhooks"): webhooks.show,
         ("GET", "/console/quarantine"): quarantine.show,
         ("GET", "/console/quarantine/{digest}"): quarantine.show_one,
         ("POST", "/console/quarantine/{digest}"): quarantine.read,
@@ -180,12 +182,20 @@ async def _do(visit: Visit, handler: Handler, allowed: frozenset[Role]) -> web.S
     session, request = visit.session, visit.request
     assert session is not None
     if not session.principal.roles & allowed:
-        raise Refused("forbidden", "Auditors look and change nothing; ask an operator.")
+        raise Refused("forbidden", _forbidden(session.principal.roles))
     if request.method == "POST" and not _is_of(session, visit):
         raise Refused("forbidden", "The form is of another session; open its page again.")
     if request.headers.get("Sec-Fetch-Dest") != "empty":  # the page asks again by itself
         await sessions.see(visit.hub, session)
     return await handler(visit)
+
+
+def _forbidden(roles: frozenset[Role]) -> str:
+    if roles & PARTICIPANTS:
+        return "This page is for the hub's operators and auditors."
+    if Role.OPERATOR in roles:
+        return "Only the participant itself can do that."
+    return "Auditors look and change nothing; ask an operator."
 
 
 def _is_of(session: Session, visit: Visit) -> bool:

@@ -1,8 +1,10 @@
-"""Sessions: an access token opens one, a cookie carries its secret, the store keeps the hash.
+"""Sessions: a token opens one, a cookie carries its secret, the store keeps the hash.
 
 A session ends after 30 minutes in which nobody did anything, after 8 hours, by signing out, and
-with its token: revoking the account's tokens ends it at once. While the hub cannot write its log
-nobody can sign in, because there is no session without an entry; the Unix socket stays open.
+with what it was opened with. That is an account's access token, until it is revoked, or a
+participant's signing key: while that does not hold, or the participant is suspended, the session
+opens nothing. While the hub cannot write its log nobody can sign in, because there is no session
+without an entry; the Unix socket stays open.
 """
 
 import contextlib
@@ -13,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from hub.doors import authentication
-from hub.doors.access import Principal, Role
+from hub.doors.access import PARTICIPANTS, Principal, Role
 from hub.doors.service import Service
 from hub.intake import access
 from hub.ledger.queries import Session as Stored
@@ -106,21 +108,43 @@ def del_cookie(response: web.StreamResponse, settings: Settings) -> None:
 # --- Opening, finding, ending ---
 
 
-async def start(hub: Service, token: str) -> str:
-    """Open a session with an access token, and give its secret.
+async def start(hub: Service, token: str, path: str) -> Session:
+    """Open a session with an access token, or with one that a participant signed for ``path``.
 
     Raises:
-        Refused: ``unauthenticated``: the token is wrong; ``forbidden``: it opens other things;
-            ``storage``: the entry could not be written.
+        Refused: ``unauthenticated``, or a reason about the key: the token is wrong; ``forbidden``:
+            it opens other things; ``storage``: the entry could not be written.
     """
+    secret = b64url(hub.random_bytes(32))
+    if "." in token:
+        principal, job = await _of_participant(hub, token, path, _digest(secret))
+    else:
+        principal, job = await _of_account(hub, token, _digest(secret))
+    await hub.change(job)
+    return Session(secret, principal, hub.clock())
+
+
+async def _of_account(
+    hub: Service, token: str, digest: str
+) -> tuple[Principal, access.OpenSession]:
     principal = await authentication.account(hub.queries, token)
     if not principal.roles & _CONSOLE_ROLES:
         detail = "This token does not open the console: it needs the scope operator or auditor."
         raise Refused("forbidden", detail)
-    secret = b64url(hub.random_bytes(32))
-    digest = entries.digest(token.encode())
-    await hub.change(access.OpenSession(_digest(secret), digest, principal.name))
-    return secret
+    shown = entries.digest(token.encode())
+    return principal, access.OpenSession(digest, principal.name, token_digest=shown)
+
+
+async def _of_participant(
+    hub: Service, token: str, path: str, digest: str
+) -> tuple[Principal, access.OpenSession]:
+    proven = await authentication.participant(hub, token, "POST", path)
+    principal = proven.principal
+    if not principal.roles & PARTICIPANTS:
+        detail = f"{principal.name} is suspended; ask the hub's operators."
+        raise Refused("forbidden", detail)
+    opened = access.OpenSession(digest, principal.name, kid=proven.kid, token=proven.token)
+    return principal, opened
 
 
 async def find(hub: Service, secret: str | None) -> Session | None:
@@ -130,8 +154,21 @@ async def find(hub: Service, secret: str | None) -> Session | None:
     stored = await hub.queries.session(_digest(secret))
     if stored is None or not holds(stored, hub.clock()):
         return None
-    roles = frozenset(Role(scope) for scope in stored.scopes)
-    return Session(secret, Principal(f"account:{stored.account}", roles), parse_time(stored.seen))
+    principal = _holder(hub, stored)
+    return None if principal is None else Session(secret, principal, parse_time(stored.seen))
+
+
+def _holder(hub: Service, stored: Stored) -> Principal | None:
+    """Whose session it is at present; nobody's once their key has ended or they are suspended."""
+    if stored.kid is None:
+        roles = frozenset(Role(scope) for scope in stored.scopes)
+        return Principal(f"account:{stored.account}", roles)
+    state = hub.recorder.state
+    try:
+        found = authentication.holder(stored.kid, state.directory, state.tree.size, hub.clock())
+    except Refused:
+        return None
+    return found if found.roles & PARTICIPANTS else None
 
 
 async def see(hub: Service, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Signing in with an access token, and out."""
+"""Signing in with an access token, or one that a participant's connector signed; and out."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from hub.doors.authentication import MAX_TOKEN
 from hub.doors.console import sessions
-from hub.doors.console.visit import SIGN_IN, START, Visit, local, see
+from hub.doors.console.visit import SIGN_IN, START, Visit, local, menu, see
 from hub.doors.service import Service
 from schemas.refusal import Refused
 
@@ -21,7 +22,7 @@ _MINUTE = timedelta(minutes=1)
 class Form(msgspec.Struct, frozen=True):
     """What the form of the page says."""
 
-    token: Annotated[str, Meta(max_length=200)]
+    token: Annotated[str, Meta(max_length=MAX_TOKEN)]
     next: Annotated[str, Meta(max_length=2_000)] = START
 
 
@@ -62,23 +63,24 @@ async def show(visit: Visit) -> web.Response:
 
 
 async def enter(visit: Visit, tries: Tries) -> web.Response:
-    """``POST /console/login``: the token is right, and its account's session begins."""
+    """``POST /console/login``: the token is right, and the session of whose it is begins."""
     hub, form = visit.hub, visit.form(Form)
     where, now = local(form.next), hub.clock()
     address = _address(hub, visit.request)
     try:
         sessions.secure(hub.settings)
         tries.check(address, now)
-        secret = await sessions.start(hub, form.token.strip())
+        session = await sessions.start(hub, form.token.strip(), SIGN_IN)
     except Refused as refusal:
-        if refusal.code in {"unauthenticated", "forbidden"}:
-            tries.failed(address, now)
         if refusal.row.status < 500:
+            if refusal.code != "quota":
+                tries.failed(address, now)
             # Which route and why, so many lines a minute; never the token.
             hub.strangers.refused(refusal, f"POST {SIGN_IN}", now)
         return visit.page("login.html", View(where, refusal.detail), refusal.row.status)
-    response = see(where)
-    sessions.set_cookie(response, hub.settings, secret)
+    home = menu(session.principal.roles)[0]
+    response = see(where if where.startswith(home) else home)
+    sessions.set_cookie(response, hub.settings, session.secret)
     return response
 
 

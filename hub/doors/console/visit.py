@@ -1,7 +1,7 @@
 """One request to the console: who comes, in which language, and what their form says."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -16,6 +16,20 @@ from schemas.refusal import Refused
 
 START = "/console/"
 SIGN_IN = "/console/login"
+
+MENU: Final = (
+    START,
+    "/console/search",
+    "/console/members",
+    "/console/webhooks",
+    "/console/quarantine",
+    "/console/checkpoints",
+    "/console/settings",
+)
+"""The pages that every page leads to, for whoever may open them."""
+
+_SHOWN_ROLES: Final = (Role.OPERATOR, Role.AUDITOR, Role.MEMBER, Role.PARTNER, Role.OBSERVER)
+"""What somebody is called who is signed in; the first of theirs counts."""
 
 T = TypeVar("T")
 
@@ -60,10 +74,11 @@ class Visit(msgspec.Struct, frozen=True):
             raise Refused("bad-request", f"{error}.") from None
 
     def _here(self) -> str:
-        """The page's own address, or the start where only a form may be sent to that."""
+        """The page's own address, or the first of the menu where only a form may be sent there."""
         resource = self.request.match_info.route.resource
-        again = resource is not None and ("GET", resource.canonical) in CONSOLE
-        return str(self.request.rel_url.without_query_params("lang")) if again else START
+        if resource is not None and ("GET", resource.canonical) in CONSOLE:
+            return str(self.request.rel_url.without_query_params("lang"))
+        return START if self.session is None else menu(self.principal.roles)[0]
 
     def _frame(self, here: str) -> Frame:
         session = self.session
@@ -79,9 +94,15 @@ class Visit(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             frame,
             account=session.principal.name.removeprefix("account:"),
-            operator=Role.OPERATOR in session.principal.roles,
+            role=next(role for role in _SHOWN_ROLES if role in session.principal.roles),
+            menu=menu(session.principal.roles),
             csrf=session.csrf,
         )
+
+
+def menu(roles: frozenset[Role]) -> Sequence[str]:
+    """What of the menu somebody may open."""
+    return [path for path in MENU if roles & CONSOLE["GET", path]]
 
 
 def see(path: str) -> web.Response:

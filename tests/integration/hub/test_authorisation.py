@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import msgspec
 import pytest
@@ -282,6 +282,134 @@ async def test_without_a_session_every_other_page_leads_to_the_sign_in(exchange,
         )
         assert status == 303, (method, path, status, body)
         assert b"\r\nLocation: /console/login" in head
+
+
+PAGES = """
+                                             member partner observer suspended auditor operator
+GET  /console/                                 -       -       -         -        y       y
+POST /console/logout                           y       y       y         -        y       y
+GET  /console/live                             -       -       -         -        y       y
+GET  /console/search                           -       -       -         -        y       y
+GET  /console/search/export                    -       -       -         -        y       y
+GET  /console/messages/{id}                    -       -       -         -        y       y
+GET  /console/messages/{id}/acceptance         -       -       -         -        y       y
+GET  /console/messages/{id}/evidence           -       -       -         -        y       y
+POST /console/messages/{id}/evidence           -       -       -         -        -       y
+POST /console/messages/{id}/envelope           -       -       -         -        -       y
+POST /console/messages/{id}/text               -       -       -         -        -       y
+GET  /console/entries/{index}                  -       -       -         -        y       y
+GET  /console/entries/{index}/proof            -       -       -         -        y       y
+GET  /console/checkpoints                      -       -       -         -        y       y
+GET  /console/settings                         -       -       -         -        y       y
+GET  /console/members                          -       -       -         -        y       y
+GET  /console/members/{code}                   -       -       -         -        y       y
+GET  /console/members/{code}/bundle            -       -       -         -        -       y
+GET  /console/members/{code}/approve           -       -       -         -        -       y
+POST /console/members/{code}/approve           -       -       -         -        -       y
+GET  /console/members/{code}/hold              -       -       -         -        -       y
+POST /console/members/{code}/hold              -       -       -         -        -       y
+GET  /console/members/{code}/suspend           -       -       -         -        -       y
+POST /console/members/{code}/suspend           -       -       -         -        -       y
+GET  /console/members/{code}/resume            -       -       -         -        -       y
+POST /console/members/{code}/resume            -       -       -         -        -       y
+GET  /console/members/{code}/certificate       -       -       -         -        -       y
+POST /console/members/{code}/certificate       -       -       -         -        -       y
+GET  /console/invite                           -       -       -         -        -       y
+POST /console/invite                           -       -       -         -        -       y
+GET  /console/group                            -       -       -         -        -       y
+POST /console/group                            -       -       -         -        -       y
+GET  /console/keys/{kid}/revoke                -       -       -         -        -       y
+POST /console/keys/{kid}/revoke                -       -       -         -        -       y
+GET  /console/webhooks                         y       y       y         -        y       y
+GET  /console/quarantine                       -       -       -         -        y       y
+GET  /console/quarantine/{digest}              -       -       -         -        y       y
+POST /console/quarantine/{digest}              -       -       -         -        -       y
+GET  /console/quarantine/{digest}/release      -       -       -         -        -       y
+POST /console/quarantine/{digest}/release      -       -       -         -        -       y
+GET  /console/quarantine/{digest}/discard      -       -       -         -        -       y
+POST /console/quarantine/{digest}/discard      -       -       -         -        -       y
+"""
+"""y: let in, whatever the page then says; -: not let in. The forms are empty."""
+
+VISITORS, *_PAGES = [line.split() for line in PAGES.strip().splitlines()]
+EXPECTED_PAGES = {
+    (method, path): dict(zip(VISITORS, marks, strict=True)) for method, path, *marks in _PAGES
+}
+
+
+def test_every_page_has_its_line_in_the_matrix():
+    assert set(EXPECTED_PAGES) == built(console=True) - PAGES_FOR_ANYBODY
+
+
+class Window:
+    """A browser in which somebody signs in with a token of their own."""
+
+    def __init__(self, exchange):
+        self.exchange = exchange
+        self.headers = {"Sec-Fetch-Site": "same-origin"}
+        self.csrf = ""
+
+    async def request(self, method, path, **fields):
+        """Status and place of the answer, and the beginning of the page: some never end."""
+        connection = self.exchange.hub.connection
+        data = urlencode({"csrf": self.csrf} | fields) if method == "POST" else None
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if data else {}
+        async with connection.http.request(
+            *(method, connection.url + path),
+            data=data,
+            headers=self.headers | form,
+            allow_redirects=False,
+        ) as response:
+            cookie = response.headers.get("Set-Cookie", "")
+            page = (await response.content.read(64 * 1024)).decode("utf-8", "replace")
+            return response.status, response.headers.get("Location", ""), cookie, page
+
+    async def enter(self, token):
+        status, where, cookie, page = await self.request("POST", "/console/login", token=token)
+        if status != 303:
+            return page
+        self.headers["Cookie"] = cookie.partition(";")[0]
+        *_, page = await self.request("GET", where)
+        found = re.search('name="csrf" value="([^"]+)"', page)
+        assert found, page
+        self.csrf = found[1]
+        return page
+
+    async def mark(self, method, path):
+        status, where, cookie, page = await self.request(method, path)
+        if path == "/console/logout":
+            return "y" if "Max-Age=0" in cookie else "-"
+        refused = status == 303 and where.startswith("/console/login")
+        return "-" if refused or status == 403 else "y" if status < 500 else page
+
+
+async def window(exchange, caller):
+    """Somebody of a column of the matrix at the console, and the first page that they see."""
+    made, who = Window(exchange), await exchange.caller(caller)
+    token = who.bearer if isinstance(who, Account) else who.token("POST", "/console/login")
+    return made, await made.enter(token)
+
+
+@pytest.mark.parametrize("caller", VISITORS)
+async def test_every_page_lets_in_whom_the_matrix_lets_in(exchange, caller):
+    made, _ = await window(exchange, caller)
+    last = ("POST", "/console/logout")
+    wrong = []
+    for method, path in sorted(EXPECTED_PAGES, key=lambda page: page == last):
+        mark = await made.mark(method, exchange.path(path))
+        if mark != EXPECTED_PAGES[method, path][caller]:
+            wrong.append(f"{method} {path}: {mark}")
+    assert not wrong, "\n".join([f"for {caller}:", *wrong])
+
+
+@pytest.mark.parametrize("caller", ["member", "partner", "observer", "auditor", "operator"])
+async def test_the_menu_leads_to_pages_that_may_be_opened_and_to_no_others(exchange, caller):
+    _, page = await window(exchange, caller)
+    [menu] = re.findall("<nav aria-label=.Pages.>.*?</nav>", page, re.DOTALL)
+    linked = set(re.findall('href="([^"]+)"', menu))
+    menus = {"/console/", "/console/search", "/console/members", "/console/webhooks"}
+    menus |= {"/console/quarantine", "/console/checkpoints", "/console/settings"}
+    assert linked == {path for path in menus if EXPECTED_PAGES["GET", path][caller] == "y"}
 
 
 # --- Credentials that open nothing ---

@@ -41,7 +41,7 @@ from tests.simulator.waiting import until
 
 COMMANDS = (
     *("join", "run", "send", "inbox", "show", "respond", "evidence", "verify", "doctor"),
-    *("alarms", "witness", "policy", "rotate", "backup", "restore"),
+    *("alarms", "witness", "policy", "console", "rotate", "backup", "restore"),
 )
 
 BULLETIN = """\

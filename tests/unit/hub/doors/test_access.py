@@ -112,8 +112,11 @@ CONSOLE_OPEN = {
     "GET /console/login",
     "POST /console/login",
 }
-CONSOLE_AUDITING = {
+CONSOLE_SUBSCRIBED = {
     "POST /console/logout",
+    "GET /console/webhooks",
+}
+CONSOLE_AUDITING = {
     "GET /console/",
     "GET /console/live",
     "GET /console/search",
@@ -169,8 +172,11 @@ def test_a_role_may_use_these_routes_and_no_others(role):
 def test_a_role_may_see_these_pages_and_no_others(role):
     allowed = {f"{method} {path}" for (method, path), roles in CONSOLE.items() if role in roles}
     pages = {
-        Role.OPERATOR: CONSOLE_OPEN | CONSOLE_AUDITING | CONSOLE_OPERATING,
-        Role.AUDITOR: CONSOLE_OPEN | CONSOLE_AUDITING,
+        Role.OPERATOR: CONSOLE_OPEN | CONSOLE_SUBSCRIBED | CONSOLE_AUDITING | CONSOLE_OPERATING,
+        Role.AUDITOR: CONSOLE_OPEN | CONSOLE_SUBSCRIBED | CONSOLE_AUDITING,
+        Role.MEMBER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
+        Role.PARTNER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
+        Role.OBSERVER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
     }
     assert allowed == pages.get(role, CONSOLE_OPEN)
 

@@ -7,7 +7,8 @@ from jinja2 import UndefinedError
 from hub.doors.console.configuration import Section, View
 from hub.doors.console.pages import Frame, Pages, bdi, named, time, translators
 
-FRAME = Frame("hub.example/log", "en", "/console/settings", "/console/settings", 7, "desk")
+HERE = "/console/settings"
+FRAME = Frame("hub.example/log", "en", HERE, HERE, 7, "desk", "auditor")
 PAGES = Pages()
 
 
