@@ -29,6 +29,7 @@ from hub.doors.console import (
     search,
     sessions,
     sign_in,
+    subscription,
     webhooks,
 )
 from hub.doors.console.headers import HEADERS
@@ -112,11 +113,15 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/console/keys/{kid}/revoke"): actions.ask_revoke,
         ("POST", "/console/keys/{kid}/revoke"): actions.revoke,
         ("GET", "/console/webhooks"): webhooks.show,
+        ("GET", "/console/webhooks/{id}"): subscription.show,
+        ("POST", "/console/webhooks/{id}/test"): subscription.test,
+        ("POST", "/console/webhooks/{id}/redrive"): subscription.redrive,
         ("GET", "/console/quarantine"): quarantine.show,
         ("GET", "/console/quarantine/{digest}"): quarantine.show_one,
         ("POST", "/console/quarantine/{digest}"): quarantine.read,
     }
     | _forms("/console/members/{code}", actions.ACTIONS, actions.ask, actions.act)
+    | _forms("/console/webhooks/{id}", subscription.ACTIONS, subscription.ask, subscription.act)
     | _forms(
         "/console/quarantine/{digest}", quarantine.DECISIONS, quarantine.ask, quarantine.decide
     )

@@ -155,7 +155,7 @@ def filters(given: dict[str, str]) -> Filters:
         Refused: ``bad-request``.
     """
     try:
-        days = {n: _moment(given[n], n == "until") for n in ("since", "until") if n in given}
+        days = {n: moment(given[n], over=n == "until") for n in ("since", "until") if n in given}
         return msgspec.convert(
             {name: value for name, value in (given | days).items() if value}, Filters
         )
@@ -163,8 +163,12 @@ def filters(given: dict[str, str]) -> Filters:
         raise Refused("bad-request", "Give a day as YYYY-MM-DD.") from None
 
 
-def _moment(day: str, over: bool) -> str:
-    """When a day begins, or when it is over."""
+def moment(day: str, *, over: bool) -> str:
+    """When a day begins, or when it is over.
+
+    Raises:
+        ValueError: it is not written as YYYY-MM-DD.
+    """
     return format_time(parse_time(f"{day}T00:00:00.000Z") + timedelta(days=over))
 
 

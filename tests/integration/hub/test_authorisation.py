@@ -321,6 +321,15 @@ POST /console/group                            -       -       -         -      
 GET  /console/keys/{kid}/revoke                -       -       -         -        -       y
 POST /console/keys/{kid}/revoke                -       -       -         -        -       y
 GET  /console/webhooks                         y       y       y         -        y       y
+GET  /console/webhooks/{id}                    y       y       y         -        y       y
+POST /console/webhooks/{id}/test               y       y       y         -        -       y
+POST /console/webhooks/{id}/redrive            y       y       y         -        -       y
+GET  /console/webhooks/{id}/replay             y       y       y         -        -       y
+POST /console/webhooks/{id}/replay             y       y       y         -        -       y
+GET  /console/webhooks/{id}/secret             y       y       y         -        -       -
+POST /console/webhooks/{id}/secret             y       y       y         -        -       -
+GET  /console/webhooks/{id}/end                y       y       y         -        -       y
+POST /console/webhooks/{id}/end                y       y       y         -        -       y
 GET  /console/quarantine                       -       -       -         -        y       y
 GET  /console/quarantine/{digest}              -       -       -         -        y       y
 POST /console/quarantine/{digest}              -       -       -         -        -       y

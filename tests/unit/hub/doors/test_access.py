@@ -115,7 +115,18 @@ CONSOLE_OPEN = {
 CONSOLE_SUBSCRIBED = {
     "POST /console/logout",
     "GET /console/webhooks",
+    "GET /console/webhooks/{id}",
 }
+CONSOLE_SUBSCRIBING = {
+    "POST /console/webhooks/{id}/test",
+    "POST /console/webhooks/{id}/redrive",
+    "GET /console/webhooks/{id}/replay",
+    "POST /console/webhooks/{id}/replay",
+    "GET /console/webhooks/{id}/end",
+    "POST /console/webhooks/{id}/end",
+}
+CONSOLE_OWN = CONSOLE_SUBSCRIBED | CONSOLE_SUBSCRIBING
+CONSOLE_OWN |= {"GET /console/webhooks/{id}/secret", "POST /console/webhooks/{id}/secret"}
 CONSOLE_AUDITING = {
     "GET /console/",
     "GET /console/live",
@@ -162,6 +173,9 @@ CONSOLE_OPERATING = {
 }
 
 
+CONSOLE_OPERATOR = CONSOLE_SUBSCRIBED | CONSOLE_SUBSCRIBING | CONSOLE_AUDITING | CONSOLE_OPERATING
+
+
 @pytest.mark.parametrize("role", Role)
 def test_a_role_may_use_these_routes_and_no_others(role):
     allowed = {f"{method} {path}" for (method, path), roles in TABLE.items() if role in roles}
@@ -172,19 +186,24 @@ def test_a_role_may_use_these_routes_and_no_others(role):
 def test_a_role_may_see_these_pages_and_no_others(role):
     allowed = {f"{method} {path}" for (method, path), roles in CONSOLE.items() if role in roles}
     pages = {
-        Role.OPERATOR: CONSOLE_OPEN | CONSOLE_SUBSCRIBED | CONSOLE_AUDITING | CONSOLE_OPERATING,
+        Role.OPERATOR: CONSOLE_OPEN | CONSOLE_OPERATOR,
         Role.AUDITOR: CONSOLE_OPEN | CONSOLE_SUBSCRIBED | CONSOLE_AUDITING,
-        Role.MEMBER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
-        Role.PARTNER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
-        Role.OBSERVER: CONSOLE_OPEN | CONSOLE_SUBSCRIBED,
+        Role.MEMBER: CONSOLE_OPEN | CONSOLE_OWN,
+        Role.PARTNER: CONSOLE_OPEN | CONSOLE_OWN,
+        Role.OBSERVER: CONSOLE_OPEN | CONSOLE_OWN,
     }
     assert allowed == pages.get(role, CONSOLE_OPEN)
 
 
-def test_whatever_a_page_changes_comes_by_post_and_is_for_operators():
+def test_whatever_a_page_changes_comes_by_post_and_is_for_operators_and_owners():
     posts = {path: roles for (method, path), roles in CONSOLE.items() if method == "POST"}
     session = {"/console/login", "/console/logout"}
-    assert all(roles == {Role.OPERATOR} for path, roles in posts.items() if path not in session)
+    owners = {Role.MEMBER, Role.PARTNER, Role.OBSERVER}
+    for path, roles in posts.items():
+        if path.startswith("/console/webhooks"):
+            assert roles - {Role.OPERATOR} == owners
+        elif path not in session:
+            assert roles == {Role.OPERATOR}
 
 
 def test_every_row_has_a_handler_and_every_handler_a_row():
