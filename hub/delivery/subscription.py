@@ -26,6 +26,8 @@ NO_WEBHOOKS = "no-webhooks"
 ROLE = "role"
 """The marking does not go to participants of this role."""
 
+LANGUAGE_PATTERN = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)"
+"""A language, and perhaps how it is written (RFC 5646); it stands for all that begin so."""
 
 Term: TypeAlias = int | str
 Terms: TypeAlias = Mapping[str, frozenset[Term] | None]
@@ -48,7 +50,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     markings: Annotated[tuple[str, ...], Meta(max_length=5)] = ()
     threads: Annotated[tuple[MessageId, ...], Meta(max_length=100)] = ()
     languages: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")], ...],
+        tuple[Annotated[str, Meta(pattern=LANGUAGE_PATTERN)], ...],
         Meta(max_length=10),
     ] = ()
 

@@ -29,6 +29,7 @@ from hub.doors.console import (
     search,
     sessions,
     sign_in,
+    subscribe,
     subscription,
     webhooks,
 )
@@ -113,6 +114,10 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("GET", "/console/keys/{kid}/revoke"): actions.ask_revoke,
         ("POST", "/console/keys/{kid}/revoke"): actions.revoke,
         ("GET", "/console/webhooks"): webhooks.show,
+        ("POST", "/console/webhooks"): subscribe.create,
+        ("GET", "/console/webhooks/new"): subscribe.show,
+        ("POST", "/console/webhooks/new"): subscribe.show,
+        ("POST", "/console/webhooks/try"): subscribe.try_out,
         ("GET", "/console/webhooks/{id}"): subscription.show,
         ("POST", "/console/webhooks/{id}/test"): subscription.test,
         ("POST", "/console/webhooks/{id}/redrive"): subscription.redrive,

@@ -31,6 +31,9 @@ MENU: Final = (
 _SHOWN_ROLES: Final = (Role.OPERATOR, Role.AUDITOR, Role.MEMBER, Role.PARTNER, Role.OBSERVER)
 """What somebody is called who is signed in; the first of theirs counts."""
 
+FIELDS: Final = 300
+"""Of a form, at most: one has a box for every theme, goal and participant."""
+
 T = TypeVar("T")
 
 
@@ -136,7 +139,9 @@ async def fields(request: web.Request) -> dict[str, str]:
     raw = await arriving(request.read())
     found: dict[str, str] = {}
     try:
-        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(
+            raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS
+        )
     except ValueError:
         raise Refused("bad-request", "The form cannot be read.") from None
     for name, value in pairs:

@@ -321,6 +321,10 @@ POST /console/group                            -       -       -         -      
 GET  /console/keys/{kid}/revoke                -       -       -         -        -       y
 POST /console/keys/{kid}/revoke                -       -       -         -        -       y
 GET  /console/webhooks                         y       y       y         -        y       y
+POST /console/webhooks                         y       y       y         -        -       y
+GET  /console/webhooks/new                     y       y       y         -        -       y
+POST /console/webhooks/new                     y       y       y         -        -       y
+POST /console/webhooks/try                     y       y       y         -        -       y
 GET  /console/webhooks/{id}                    y       y       y         -        y       y
 POST /console/webhooks/{id}/test               y       y       y         -        -       y
 POST /console/webhooks/{id}/redrive            y       y       y         -        -       y

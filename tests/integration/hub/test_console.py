@@ -371,7 +371,7 @@ async def test_the_mark_of_another_session_is_none(hub, operator):
         ("application/x-www-form-urlencoded", b"token=a&token=b"),
         ("application/x-www-form-urlencoded", b"token=%ff"),
         ("application/x-www-form-urlencoded", b"\xff"),
-        ("application/x-www-form-urlencoded", b"&".join(b"x%d=1" % n for n in range(200))),
+        ("application/x-www-form-urlencoded", b"&".join(b"x%d=1" % n for n in range(400))),
         ("application/x-www-form-urlencoded", b""),
     ],
 )

@@ -266,3 +266,94 @@ async def test_a_replay_that_cannot_be_keeps_what_was_typed(own, undp, endpoint,
     shown = answer.body.decode()
     assert said in shown
     assert f'value="{fields.get("since", "")}"' in shown
+
+
+# --- A new one ---
+
+
+async def test_an_owner_sees_what_it_would_have_been_sent_and_then_subscribes(
+    hub, clock, kz, kg, own, endpoint
+):
+    wanted = await send(kz)
+    unwanted = await send(kg)
+    clock.forward(seconds=1)
+    fields = {"url": endpoint.url, "senders-kz": "on", "languages": "ru, en", "ordered": "on"}
+    size = await hub.size()
+    tried = await own.post(f"{PATH}/try", **fields)
+    assert tried.status == 200
+    shown = tried.body.decode()
+    assert "1 message." in shown
+    assert wanted in shown
+    assert unwanted not in shown
+    assert await hub.size() == size
+    hidden = dict(re.findall('type="hidden" name="([^"]+)" value="([^"]*)"', shown))
+    assert hidden.pop("csrf")
+    assert hidden == fields
+    made = await own.do(PATH, **hidden)
+    assert "The subscription was made." in made
+    assert len(re.findall(r"whsec_[A-Za-z0-9+/]{43}=", made)) == 1
+    [found] = await hub.service.webhooks.store.subscriptions()
+    assert (found.owner, found.ordered, found.endpoint.state) == ("undp", True, "active")
+    assert (found.filter.senders, found.filter.languages) == (("kz",), ("ru", "en"))
+    created = await last(hub, "subscription.created")
+    assert (created["entry"]["actor"], created["entry"]["subject"]) == ("undp", found.id)
+    assert "whsec_" not in await page(own, f"{PATH}/{found.id}")
+
+
+async def test_an_operator_subscribes_for_a_participant(hub, desk, endpoint):
+    form = await page(desk, f"{PATH}/new")
+    assert '<option value="undp">' in form
+    refused = await desk.post(f"{PATH}/try", url=endpoint.url)
+    assert "Say for whom" in refused.body.decode()
+    made = await desk.do(PATH, url=endpoint.url, owner="undp")
+    assert "whsec_" in made
+    [found] = await hub.service.webhooks.store.subscriptions()
+    assert found.owner == "undp"
+    assert (await last(hub, "subscription.created"))["entry"]["actor"] == "account:desk"
+
+
+async def test_nobody_who_is_suspended_can_be_chosen(hub, desk):
+    await hub.operator.post("/v1/members/tm/suspend", reason="a test")
+    form = await page(desk, f"{PATH}/new")
+    assert '<option value="kz">' in form
+    assert '<option value="tm">' not in form
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong", "said"),
+    [
+        ({"url": "http://hooks.example.org/"}, "url", "begins with https://"),
+        ({"url": "https://10.0.0.1/"}, "url", "give a public address"),
+        ({"languages": "Russian"}, "languages", "is no tag of a language"),
+        ({"threads": "x"}, "threads", "is no id of a message"),
+        ({"markings-TLP:PINK": "on"}, "markings", "The markings are"),
+        ({"sdgs-99": "on"}, "sdgs", "is no goal"),
+        ({"owner": "kz"}, None, "for oneself"),
+    ],
+)
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/try"])
+async def test_what_cannot_be_is_said_beside_its_field(own, hub, path, fields, wrong, said):
+    size = await hub.size()
+    answer = await own.post(path, **{"url": "https://hooks.undp.org/", **fields})
+    assert answer.status in {400, 403, 422}
+    shown = answer.body.decode()
+    assert said in shown
+    assert re.findall('<p id="([a-z]+)-wrong"', shown) == ([wrong] if wrong else [])
+    assert f'value="{fields.get("url", "https://hooks.undp.org/")}"' in shown
+    assert await hub.size() == size
+
+
+async def test_the_form_can_be_changed_after_the_trial(own, endpoint):
+    fields = {"url": endpoint.url, "themes-torture_prevention": "on", "languages": "ru"}
+    form = (await own.post(f"{PATH}/new", **fields)).body.decode()
+    assert 'name="themes-torture_prevention" checked' in form
+    assert f'value="{endpoint.url}"' in form
+    assert form.count(" checked") == 1
+
+
+async def test_who_has_as_many_as_it_may_is_told(hub, own, undp, endpoint):
+    for _ in range(hub.settings.webhooks.subscriptions):
+        await undp.subscribe(endpoint.url)
+    answer = await own.post(PATH, url=endpoint.url)
+    assert answer.status == 409
+    assert "the limit; end one first" in answer.body.decode()

@@ -118,6 +118,10 @@ CONSOLE_SUBSCRIBED = {
     "GET /console/webhooks/{id}",
 }
 CONSOLE_SUBSCRIBING = {
+    "POST /console/webhooks",
+    "GET /console/webhooks/new",
+    "POST /console/webhooks/new",
+    "POST /console/webhooks/try",
     "POST /console/webhooks/{id}/test",
     "POST /console/webhooks/{id}/redrive",
     "GET /console/webhooks/{id}/replay",
