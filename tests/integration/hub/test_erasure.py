@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from hub import upkeep
+from hub import recovery, upkeep
 from hub.cli.evidence import cover
 from hub.cli.main import main
 from hub.cli.output import progress
@@ -235,7 +235,7 @@ async def hold(hub, message_id):
 
 
 async def test_what_is_held_outlives_the_rules_and_an_operator(settings, clock, monkeypatch):
-    monkeypatch.setattr(app, "UPKEEP_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
     async with client.running(replace(settings, retention={"TLP:AMBER": 30})) as hub:
         kz, kg = hub.participant("kz"), hub.participant("kg")
         held = await send(kz, marking="TLP:AMBER")
@@ -258,9 +258,9 @@ async def test_what_was_held_is_held_after_a_restore(settings, clock, tmp_path):
     async with client.running(amber) as hub:
         held, other = [await send(hub.participant("kz"), marking="TLP:AMBER") for _ in range(2)]
         await hold(hub, held)
-        await app.back_up(amber, tmp_path / "hub.zip", progress, with_key=False)
+        await recovery.back_up(amber, tmp_path / "hub.zip", progress, with_key=False)
     empty = replace(amber, store=replace(amber.store, url="sqlite:///restored.sqlite"))
-    await app.restore(empty, tmp_path / "hub.zip", progress)
+    await recovery.restore(empty, tmp_path / "hub.zip", progress)
     clock.forward(days=31)
     async with client.running(empty) as hub:
         due = (await hub.operator.get("/v1/retention"))["due"]
