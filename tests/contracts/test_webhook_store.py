@@ -73,7 +73,7 @@ async def test_a_subscription_stands_with_what_waits_and_what_was_set_aside(stor
     made = await owed(store, webhooks, 1, 2, 3)
     idle = await subscribe(store, 101)
     first, *_ = await claim(webhooks, made)
-    await webhooks.settle([failed(first, DeliveryState.DEAD)])
+    await settle(webhooks, failed(first, DeliveryState.DEAD))
     assert await webhooks.standing([made.id, idle.id, message_id(102)]) == {
         made.id: Standing(waiting=2, dead=1, tried=TIME),
         idle.id: Standing(0, 0, None),
