@@ -1,8 +1,9 @@
 """Who is posted to next, so that no endpoint takes what others need. Pure: no I/O, no clock.
 
 What was claimed stands in line before its endpoint. An endpoint has ``PER_ENDPOINT`` posts at a
-time; those that fail have slots of their own and one delivery in hand. Among the endpoints that
-have something in line and a post to spare, the one that waits longest is next.
+time; those that fail have slots of their own and one delivery in hand. Where an endpoint begins to
+fail, what stands in line is still posted. Among the endpoints with something in line and a post to
+spare, the one that waits longest is next.
 """
 
 from collections import Counter, deque

@@ -247,7 +247,6 @@ Tell = Callable[[Told], Awaitable[None]]
 class _Waiting(msgspec.Struct, frozen=True):
     """A delivery in line, and how long it may wait there."""
 
-    subscription: Subscription
     claimed: Claimed
     message: "_Message"
     until: datetime
@@ -385,8 +384,8 @@ class Webhooks:
             self._pace.take(_line(self._known[name]).endpoint, count, now)
             if count == room[name]:
                 self._hot[name] = None  # behind all others
-        await self._begin(turn.claimed, now + IN_LINE)
         await self._stand(turn, tell)
+        await self._begin(turn.claimed, now + IN_LINE)
         # Where nothing was due, others that are hot have the room now.
         return True
 
@@ -430,11 +429,12 @@ class Webhooks:
         """Put what was claimed in line."""
         await self._messages.load({each.index for each in claimed}, self.store.sent)
         for each in claimed:
-            subscription, message = self._known[each.subscription], self._messages.get(each.index)
+            message = self._messages.get(each.index)
             if each.erased or message is None:
                 self._results.append(self._withhold(each, _ERASED))
             else:
-                self._lines.add(_line(subscription), _Waiting(subscription, each, message, until))
+                line = _line(self._known[each.subscription])
+                self._lines.add(line, _Waiting(each, message, until))
         self._fill()
 
     def _fill(self) -> None:
@@ -464,28 +464,29 @@ class Webhooks:
         due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
         return Result(claimed, due, self._clock(), None, Answer(error=reason))
 
-    def _withheld(self, waiting: _Waiting, now: datetime) -> str | None:
+    def _withheld(self, owner: str, message: "_Message", now: datetime) -> str | None:
         """Why a message is not sent after all; asked at the moment of sending."""
-        sent = waiting.message.sent
-        if waiting.message.erased:
+        sent = message.sent
+        if message.erased:
             return _ERASED
         if sent.expires is not None and sent.expires <= format_time(now):
             return "The message's time is over."
-        owner = self._directory().participants[waiting.subscription.owner]
-        if egress(sent.marking, owner.role) is not None:
-            return f"{sent.marking} does not leave by webhook to a {owner.role}."
+        role = self._directory().participants[owner].role
+        if egress(sent.marking, role) is not None:
+            return f"{sent.marking} does not leave by webhook to a {role}."
         return None
 
     async def _attempt(self, waiting: _Waiting) -> Result | None:
-        """Post once; None where that would be too late, and it is due again by itself."""
-        subscription, claimed, now = waiting.subscription, waiting.claimed, self._clock()
-        if now >= waiting.until:
+        """Post once; None where it must not be posted now: it is due again by itself."""
+        claimed, message, now = waiting.claimed, waiting.message, self._clock()
+        subscription = self._known.get(claimed.subscription)
+        if subscription is None or not self._may_be_sent_to(subscription) or now >= waiting.until:
             self._remember(waiting.until + LEASE - IN_LINE, claimed.subscription)
             return None
-        reason = self._withheld(waiting, now)
+        reason = self._withheld(subscription.owner, message, now)
         if reason is not None:
             return self._withhold(claimed, reason)
-        event = self._messages.event(waiting.message, subscription.filter.languages)
+        event = self._messages.event(message, subscription.filter.languages)
         answer = await self._post(subscription, event)
         now, heard = self._clock(), schedule.heard(answer.status, answer.error)
         asked, jitter = timedelta(), 0.0

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence, Set
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -383,12 +384,13 @@ class StoredWebhooks:
                 .where(or_(done, _row.c.subscription.in_(ended)))
                 .limit(FORGOTTEN)
             )
-            rows = [tuple(row) for row in connection.execute(gone)]
-            for start in range(0, len(rows), 400):  # two bound variables each
-                chunk = rows[start : start + 400]
+            rows = sorted(tuple(row) for row in connection.execute(gone))
+            # One after the other: SQLite looks for no list of pairs by an index.
+            for name, of_one in groupby(rows, itemgetter(0)):
+                indices = [index for _, index in of_one]
                 for table in (_attempt, _row):
-                    pair = tuple_(table.c.subscription, table.c.idx)
-                    connection.execute(delete(table).where(pair.in_(chunk)))
+                    own = and_(table.c.subscription == name, table.c.idx.in_(indices))
+                    connection.execute(delete(table).where(own))
 
         await self._database.write(work)
 

@@ -402,6 +402,21 @@ async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(
     assert sorted(endpoint.ids[PER_ENDPOINT:]) == sorted(late)
 
 
+async def test_what_waits_in_line_for_an_owner_who_is_suspended_is_not_sent(
+    hub, kz, undp, endpoint
+):
+    await undp.subscribe(endpoint.url)
+    await in_line(hub, kz, endpoint, 2)
+    await hub.operator.post("/v1/members/undp/suspend", reason="a test of it")
+    endpoint.hanging.set()
+
+    async def left():
+        return hub.service.webhooks.in_hand == 0
+
+    await eventually(left)
+    assert len(endpoint.got) == PER_ENDPOINT
+
+
 # --- Trying again ---
 
 
