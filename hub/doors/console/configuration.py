@@ -51,7 +51,11 @@ def sections(settings: Settings) -> Sequence[Section]:
 
 
 def shown(value: object) -> str:
-    """A value as text; an address without its password and its parameters."""
+    """A value as the settings file has it; an address without its password and its parameters."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
     text = str(value)
     if "://" not in text:
         return text

@@ -25,6 +25,19 @@ def test_an_address_is_shown_without_its_password(value, seen):
     assert shown(value) == seen
 
 
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        (True, "true"),
+        (False, "false"),
+        ((), ""),
+        (("10.0.0.0/8", "amqp://hub:secret@rabbit/"), "10.0.0.0/8, amqp://hub:…@rabbit/"),
+    ],
+)
+def test_a_value_is_shown_as_people_write_it_and_not_as_a_program_prints_it(value, seen):
+    assert shown(value) == seen
+
+
 def test_every_field_is_shown_in_its_section():
     settings = Settings(
         name="hub.example",
