@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from playwright.async_api import Browser, Page, ViewportSize
 from schemas import cosignature, witness
 from schemas.acceptance import Delivery
 from tests import builders, client
-from tests.client import ORIGIN, Clock, Hub
+from tests.client import ORIGIN, Clock, Hub, Participant
 
 PAGES: Mapping[str, str] = {
     "overview": "/console/",
@@ -65,9 +66,11 @@ NAMES = {
 LOOKS = {("en", "desktop", "light"): "", ("kk", "phone", "dark"): "-phone"}
 """The looks that the documents show, with the endings of their pictures' names."""
 
-NOT_SHOWN = {"settings", "no-webhooks"}
-"""Pages that have no picture: the first would show the folders of the machine it was made on, the
-second is a list of none here; ``test_webhooks.py`` has one to show."""
+NOT_SHOWN = {"quarantine", "no-webhooks"}
+"""Pages that are empty here; ``test_quarantine.py`` and ``test_webhooks.py`` have full ones."""
+
+_FOLDER = f"{tempfile.gettempdir()}/[^/\s]+/hub"
+"""Where the hub of a test has its files; in a picture it is where a hub has them."""
 
 _RULES = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
@@ -165,6 +168,12 @@ async def picture(page: Page, name: str, *look: str) -> None:
     """Leave a picture for the documents, if any are wanted and this is one of those looks."""
     if os.environ.get("NHRI_SCREENSHOTS") and look in LOOKS and name not in NOT_SHOWN:
         _SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await page.evaluate(
+            """(folder) => document.querySelectorAll("dd code").forEach((code) => {
+              code.textContent = code.textContent.replace(new RegExp(folder), "/var/lib/nhri-hub");
+            })""",
+            _FOLDER,
+        )
         await page.screenshot(path=_SCREENSHOTS / f"{name}{LOOKS[look]}.png")
 
 
@@ -182,6 +191,7 @@ async def exchange(hub: Hub) -> None:
     await hub.operator.invite("uz-nhrc")
     for sender, audience in _SENT:
         assert (await them[sender].send(audience=audience)).status == 201
+    await agree(them["kz"], them["kg"])
     assert (await them["kz"].send(audience=["nobody"])).status == 422
     for code in ("kg", "tj", "uz"):
         found = await them[code].inbox()
@@ -203,6 +213,18 @@ _SENT = (
     *((("uz", ["kz", "tj"]),) * 2),
     ("undp", ["region"]),
 )
+
+
+async def agree(proposer: Participant, answering: Participant) -> None:
+    """A joint action of two, which the one signs without a word."""
+    texts = {"en": {"title": "A joint statement"}, "kk": {"title": "Бірлескен мәлімдеме"}}
+    notice = builders.notice(**proposer.new(audience=[answering.code], texts=texts))
+    content = {"action": "statement", "invited": [answering.code], "answer_by": builders.time(60)}
+    notice["content"] = content
+    wanted = answering.new(audience=[proposer.code], thread=notice["id"])
+    response = builders.response("accept", notice, answering.code, **wanted)
+    for who, message in ((proposer, notice), (answering, response)):
+        assert (await who.submit(who.sign(message))).status == 201
 
 
 async def cosign(hub: Hub, code: str) -> None:

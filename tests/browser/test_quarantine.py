@@ -10,7 +10,7 @@ from schemas import amqp
 from schemas import entry as entries
 from tests import broker as brokers_of
 from tests import client
-from tests.browser.console import DESKTOP, PHONE, Console, sideways, violations
+from tests.browser.console import DESKTOP, PHONE, Console, picture, sideways, violations
 from tests.client import Clock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -116,6 +116,8 @@ async def test_every_page_of_it_can_be_used_by_everybody(console, broker, scheme
         async with console.visitor("operator", language, size, scheme) as page:
             for path in ("/console/quarantine", here, f"{here}/release", f"{here}/discard"):
                 await page.goto(path)
+                if path == here:
+                    await picture(page, "quarantined", language, name, scheme)
                 found[name, path] = await violations(page), await sideways(page)
             await page.goto(here)
             await page.fill("[name=reason]", "Nobody can say what it is.")

@@ -6,11 +6,20 @@ import pytest
 import pytest_asyncio
 
 from hub.doors.console.languages import LANGUAGES
-from tests.browser.console import DESKTOP, NARROW, PHONE, sideways, violations
+from tests.browser.console import (
+    DESKTOP,
+    LOOKS,
+    NARROW,
+    PHONE,
+    picture,
+    sideways,
+    violations,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIZES = {"narrow": NARROW, "phone": PHONE, "desktop": DESKTOP}
+_SCHEMES = {look[1]: look[2] for look in LOOKS}  # it is always light, as paper is
 ASKED = {"from": "2026-07-01", "to": "2026-07-31"}
 
 
@@ -45,6 +54,7 @@ async def opened(console, tmp_path):
 )
 async def test_it_can_be_read_by_everybody(opened, language, size):
     page = await opened(language, SIZES[size])
+    await picture(page, "report", language, size, _SCHEMES.get(size, ""))
     assert await page.get_attribute("html", "lang") == language
     assert await page.locator("svg").count() > 10
     assert await violations(page) == []
