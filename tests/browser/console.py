@@ -69,7 +69,7 @@ LOOKS = {("en", "desktop", "light"): "", ("kk", "phone", "dark"): "-phone"}
 NOT_SHOWN = {"quarantine", "no-webhooks"}
 """Pages that are empty here; ``test_quarantine.py`` and ``test_webhooks.py`` have full ones."""
 
-_FOLDER = f"{tempfile.gettempdir()}/[^/\s]+/hub"
+_FOLDER = rf"{tempfile.gettempdir()}/[^/\s]+/hub"
 """Where the hub of a test has its files; in a picture it is where a hub has them."""
 
 _RULES = {
