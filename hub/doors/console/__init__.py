@@ -1,4 +1,6 @@
-"""The console: pages for operators and auditors, made on the hub and readable without JavaScript.
+"""The console: pages for operators and auditors, and those about webhooks for participants, too.
+
+They are made on the hub and readable without JavaScript.
 
 A new page is
 

@@ -7,6 +7,8 @@ from msgspec.structs import replace
 
 from hub.delivery import schedule
 from hub.doors import webhooks
+from hub.settings import Webhooks
+from tests import client
 from tests.integration.hub import test_webhooks
 from tests.integration.hub.test_console import visiting
 from tests.integration.hub.test_console_members import Desk
@@ -78,9 +80,15 @@ async def test_an_owner_sees_its_own_and_operators_and_auditors_see_all(
         assert "All that its owner may be sent" in listed
 
 
-async def test_where_webhooks_are_off_the_list_says_so(hub, desk, monkeypatch):
-    monkeypatch.setattr(type(hub.service), "webhooks", None)
-    assert "This hub sends no webhooks." in await page(desk, PATH)
+async def test_where_webhooks_are_off_the_pages_say_so(settings, clock):
+    off = replace(settings, webhooks=Webhooks(enabled=False))
+    async with client.running(off) as hub, visiting(hub) as visitor:
+        await visitor.enter(hub.participant("undp").token("POST", "/console/login"))
+        own = Desk(visitor, "")
+        shown = await page(own, PATH)
+        assert "This hub sends no webhooks." in shown
+        assert f"{PATH}/new" not in shown
+        assert (await own.get(f"{PATH}/new"))[0] == 404
 
 
 # --- One ---
@@ -213,6 +221,16 @@ async def test_what_was_set_aside_is_tried_anew(hub, clock, kz, undp, endpoint, 
         assert endpoint.ids[before:] == [second, first]
 
 
+async def nothing_waits(hub, made):
+    """What was sent is settled, too: it could not be sent again before."""
+    store = hub.service.webhooks.store
+
+    async def holds():
+        return (await store.standing([made["id"]]))[made["id"]].waiting == 0
+
+    await eventually(holds)
+
+
 async def test_messages_of_some_days_are_sent_again(hub, clock, kz, undp, own, endpoint):
     made = await undp.subscribe(endpoint.url)
     here = f"{PATH}/{made['id']}"
@@ -221,9 +239,11 @@ async def test_messages_of_some_days_are_sent_again(hub, clock, kz, undp, own, e
     assert "asks for none of the messages" in none
     first, second = await send(kz), await send(kz)
     await endpoint.until(2)
+    await nothing_waits(hub, made)
     shown = await own.do(f"{here}/replay", since=day, until=day)
     assert "The messages are sent again." in shown
     await endpoint.until(4)
+    await nothing_waits(hub, made)
     clock.forward(seconds=1)
     await own.do(f"{here}/replay", since=day, message=f" {second} ")
     await endpoint.until(5)
