@@ -1,4 +1,7 @@
-"""The routes to webhook subscriptions: participants for themselves, operators look and end."""
+"""Webhook subscriptions: participants make them for themselves, operators look and end.
+
+What an endpoint answered is shown to nobody but the subscription's owner.
+"""
 
 import msgspec
 from aiohttp import web
