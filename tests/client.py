@@ -4,6 +4,7 @@ It shares nothing with the connectors but ``schemas``. Keys are deterministic (`
 and what a call decides by itself can be given another value, so that tests can lie.
 """
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -343,6 +344,15 @@ class Hub:
         """The size of the log, by its own checkpoint."""
         note = (await self.operator.get("/log/checkpoint")).body.decode()
         return int(note.split("\n")[1])
+
+    async def indexed(self) -> int:
+        """Wait until searches and reports have all that is in the log now; its size."""
+        size = await self.size()
+        async with asyncio.timeout(90):
+            # Another task fills the index, and rings no bell.
+            while await self.service.queries.covered(size) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return size
 
 
 @asynccontextmanager

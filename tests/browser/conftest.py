@@ -38,4 +38,5 @@ async def console(browser):
         patch.setattr(app, "_clock", clock)
         async with client.running(client.new_settings(Path(folder) / "hub")) as hub:
             await exchange(hub)
+            await hub.indexed()
             yield Console(hub, browser, clock)

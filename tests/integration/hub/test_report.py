@@ -16,16 +16,6 @@ PATH = "/v1/audit/report"
 JULY = {"from": "2026-07-01", "to": "2026-07-31"}
 
 
-async def indexed(hub):
-    """Wait until a report covers all that is in the log now; its size."""
-    size = await hub.size()
-    async with asyncio.timeout(90):
-        # Another task fills the index, and rings no bell.
-        while await hub.service.queries.covered(size) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return size
-
-
 @pytest.fixture
 async def sent(hub, kz, clock):
     """A bulletin, which kg received after two minutes and tj refused, and a refused message."""
@@ -36,7 +26,7 @@ async def sent(hub, kz, clock):
         who = hub.participant(code)
         receipt = who.receipt(*await who.inbox(), status=status)
         assert (await who.post("/v1/receipts", receipt)).status == 201
-    return await indexed(hub)
+    return await hub.indexed()
 
 
 @pytest.fixture
@@ -82,7 +72,7 @@ async def test_asking_is_recorded_with_the_days_that_are_reported(hub, sent):
 async def test_under_the_same_checkpoint_it_is_the_same_to_the_byte(hub, kz, sent):
     first = await hub.operator.get(PATH, **JULY, at=sent, language="ru")
     await kz.send(audience=["kg"])
-    assert await indexed(hub) > sent
+    assert await hub.indexed() > sent
     again = await hub.operator.get(PATH, **JULY, at=sent, language="ru")
     assert first.body == again.body
     newer = await hub.operator.get(PATH, **JULY, language="ru")
@@ -91,7 +81,7 @@ async def test_under_the_same_checkpoint_it_is_the_same_to_the_byte(hub, kz, sen
 
 async def test_it_has_nothing_that_anybody_wrote_and_no_id_or_account(hub, sent):
     token = await hub.operator.token("anna.petrova", "auditor")
-    await indexed(hub)
+    await hub.indexed()
     answer = await hub.account(token).get(PATH, **JULY)
     html = answer.body.decode()
     texts = builders.message()["texts"]
