@@ -26,7 +26,7 @@ from schemas.encoding import b64url, unb64url
 from schemas.note import Note, NoteError, Vkey
 from schemas.refusal import Refused
 
-Value: TypeAlias = int | str | bytes | None
+Value: TypeAlias = bool | int | str | bytes | None
 Row: TypeAlias = Sequence[Value]
 Advance: TypeAlias = Callable[[int, int], None]
 """Called with the rows that are done, and how many there are."""
@@ -41,7 +41,7 @@ LOG_KEY: Final = "log.pem"
 _MAX_LINE: Final = 4 * 1024 * 1024
 _MAX_KEY: Final = 16 * 1024
 _LEVEL: Final = 3  # of deflate; envelopes are half base64, and more work brings little
-_Line = msgspec.json.Decoder(list[int | str | tuple[str] | None])
+_Line = msgspec.json.Decoder(list[bool | int | str | tuple[str] | None])
 
 # What zipfile raises on bytes that are no zip, or no longer the one that was written.
 _DAMAGE: Final = (
@@ -204,7 +204,7 @@ def _write_table(out: IO[bytes], table: Table, done: int, count: int, advance: A
     return Part(written, digest.hexdigest())
 
 
-def _plain(value: Value) -> int | str | list[str] | None:
+def _plain(value: Value) -> bool | int | str | list[str] | None:
     return [b64url(value)] if isinstance(value, bytes) else value
 
 
@@ -319,7 +319,7 @@ def _grown(
     return size, {tile: known[tile] for tile in merkle.edge_tiles(size)}
 
 
-def _value(value: int | str | tuple[str] | None) -> Value:
+def _value(value: bool | int | str | tuple[str] | None) -> Value:
     return unb64url(value[0]) if isinstance(value, tuple) else value
 
 

@@ -19,8 +19,13 @@ from hub import settings as configuration
 from hub.backup import Backup, BackupError
 from hub.cli.main import main
 from hub.cli.output import progress
+from hub.settings import Webhooks
 from schemas.acceptance import open_acceptance
 from tests import client
+from tests.integration.hub import test_webhooks
+from tests.integration.hub.test_webhooks import Owner
+
+endpoint = test_webhooks.endpoint
 
 DATABASES = ["sqlite", "postgresql"]
 
@@ -117,6 +122,24 @@ async def first_move(settings, fresh, file, url):
     await backed_up(settings, file)
     await restored(fresh(url), file)
     file.unlink()
+
+
+async def test_webhook_subscriptions_come_back(settings, clock, fresh, file, postgresql, endpoint):
+    allowed = Webhooks(hosts=("127.0.0.1",), networks=("127.0.0.1/32",), ports=(endpoint.port,))
+    async with client.running(replace(settings, webhooks=allowed)) as hub:
+        undp = Owner(hub.participant("undp"))
+        await undp.subscribe(endpoint.url, ordered=True)
+        seen = (await undp.get("")).json
+        await backed_up(settings, file)
+    moved = fresh(postgresql.url)
+    await restored(moved, file)
+    file.unlink()
+    await backed_up(moved, file)
+    target = fresh()
+    await restored(target, file)
+    target.restored.unlink()
+    async with client.running(target) as hub:
+        assert (await Owner(hub.participant("undp")).get("")).json == seen
 
 
 async def test_a_backup_in_the_middle_of_traffic_is_of_one_moment(settings, clock, fresh, file):

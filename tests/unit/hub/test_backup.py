@@ -22,6 +22,7 @@ ENTRIES = [f"entry {number}".encode() for number in range(300)]
 ROWS = {
     "log_entries": (("idx", "entry"), [(n, raw) for n, raw in enumerate(ENTRIES)]),
     "messages": (("id", "thread", "envelope"), [("a", None, b"\x00\xff"), ('"\n\\', "ў", b"")]),
+    "subscriptions": (("ordered", "start"), [(True, 1), (False, 0)]),
     "tokens": (("hash",), []),
 }
 
@@ -58,13 +59,13 @@ def test_what_was_written_comes_back():
     assert read(RAW) == ROWS
     manifest = Backup(io.BytesIO(RAW), KEY.vkey).manifest
     assert (manifest.origin, manifest.time, manifest.size) == (KEY.vkey.name, TIME, len(ENTRIES))
-    assert (manifest.rows, manifest.with_key) == (302, True)
+    assert (manifest.rows, manifest.with_key) == (304, True)
 
 
 def test_it_tells_how_far_it_is():
     told = []
     Backup(io.BytesIO(RAW), KEY.vkey).check(lambda done, count: told.append((done, count)))
-    assert told[-1] == (302, 302)
+    assert told[-1] == (304, 304)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
