@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, Update, delete, select, update
 
 from hub.settings import StartError
 from hub.store import facts, index, tables
@@ -29,9 +29,10 @@ _LINE = re.compile(r"(?P<id>[0-9a-f-]{36}) (?P<time>[0-9TZ:.-]{24})")
 def take_content(connection: Connection, ids: Sequence[str]) -> None:
     """Take everything out of the tables that tells what these messages said.
 
-    That is the envelope and the digest of its payload, salt and private part of the acceptance, and
-    of a notice the answers to it. Rows, positions and receipts stay. This is the only place that
-    does so: what else is derived from a message's content has to be forgotten here.
+    That is the envelope and the digest of its payload, salt and private part of the acceptance, of
+    a notice the answers to it, and what endpoints answered to its webhooks: they may have repeated
+    it. Rows, positions and receipts stay. This is the only place that does so: what else is derived
+    from a message's content has to be forgotten here.
     """
     for start in range(0, len(ids), facts.CHUNK):
         chunk = ids[start : start + facts.CHUNK]
@@ -41,9 +42,21 @@ def take_content(connection: Connection, ids: Sequence[str]) -> None:
         private, answers = tables.log_private, tables.answers
         connection.execute(delete(private).where(private.c.idx.in_(indices)))
         connection.execute(delete(answers).where(answers.c.notice.in_(chunk)))
+        connection.execute(_forget_answered(indices))
         connection.execute(
             update(_message).where(_message.c.id.in_(chunk)).values(envelope=b"", payload_digest="")
         )
+
+
+def _forget_answered(indices: Select[tuple[int]]) -> Update:
+    tried = tables.webhook_attempts
+    # The key begins with the subscription: without it, every attempt would be looked at.
+    return (
+        update(tried)
+        .where(tried.c.subscription.in_(select(tables.subscriptions.c.id)))
+        .where(tried.c.idx.in_(indices))
+        .values(excerpt=b"")
+    )
 
 
 def reapply(connection: Connection, ids: Sequence[str]) -> int:

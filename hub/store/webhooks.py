@@ -506,9 +506,10 @@ def _settle(
 ) -> tuple[Sequence[Subscription], Sequence[Told]]:
     """Write what became of attempts, and how the endpoints stand after them."""
     connection.execute(_SETTLED, [_settled(each) for each in results])
-    tried = [_tried(each) for each in results if each.heard is not None]
+    tried = [each for each in results if each.heard is not None]
     if tried:
-        connection.execute(_TRIED, tried)
+        erased = _erased(connection, {each.claimed.index for each in tried})
+        connection.execute(_TRIED, [_tried(each, erased) for each in tried])
     known = subscriptions.by_id(connection, {each.claimed.subscription for each in results})
     changed, told = _stand(known, results)
     subscriptions.stand(connection, changed)
@@ -527,7 +528,8 @@ def _settled(result: Result) -> dict[str, object]:
     }
 
 
-def _tried(result: Result) -> dict[str, object]:
+def _tried(result: Result, erased: Set[int]) -> dict[str, object]:
+    answered = b"" if result.claimed.index in erased else result.answer.excerpt[:EXCERPT]
     return {
         "subscription": result.claimed.subscription,
         "idx": result.claimed.index,
@@ -535,7 +537,7 @@ def _tried(result: Result) -> dict[str, object]:
         "time": format_time(result.time),
         "status": result.answer.status,
         "error": result.answer.error,
-        "excerpt": result.answer.excerpt[:EXCERPT],
+        "excerpt": answered,
     }
 
 

@@ -98,6 +98,17 @@ async def test_what_is_claimed_says_whether_it_was_erased_before(store, webhooks
     assert [each.erased for each in await claim(webhooks, made)] == [True, False]
 
 
+async def test_what_an_endpoint_answered_to_a_message_goes_with_it(store, webhooks):
+    made = await owed(store, webhooks, 1, 2, 3)
+    before, during, other = await claim(webhooks, made)
+    await settle(webhooks, failed(before), failed(other))
+    for number in (1, 2):
+        await store.record(Erase(message_id(number), "account:a", "a test of it"))
+    await settle(webhooks, failed(during))
+    said = {each.message: each.excerpt for each in await webhooks.attempts(made.id, 10)}
+    assert said == {message_id(1): "", message_id(2): "", message_id(3): "no"}
+
+
 async def test_those_with_something_due_are_known(store, webhooks):
     made = await owed(store, webhooks, 1)
     await subscribe(store, 101, owner="kg")
