@@ -176,9 +176,10 @@ def authorisation() -> str:
         "without a token, unless a proxy stands before the hub (`http.url` is set).",
         _routes(TABLE, tuple(Role)),
         "## Pages of the console",
-        "Whoever signed in with an operator's or auditor's token has its roles for the session. "
-        "Everybody else gets the page to sign in at.",
-        _routes(CONSOLE, (Role.ANONYMOUS, Role.OPERATOR, Role.AUDITOR)),
+        "Whoever signed in with an operator's or auditor's token has its roles for the session; a "
+        "participant that signed in with a token of its own key sees its webhooks. Everybody else "
+        "gets the page to sign in at.",
+        _routes(CONSOLE, tuple(role for role in Role if role not in (Role.LOG, Role.METRICS))),
         "## The body of a message",
         "Who of the hub's own people may read what a message says (`hub/ledger/reading.py`). Every "
         "reading is recorded before anything is shown. What is sealed is never shown, and what has "
