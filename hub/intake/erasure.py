@@ -88,6 +88,5 @@ class Erase:
         batch.append(
             Draft(entries.DELIVERY_ERASED, entries.HUB, self._message_id, private=recipients)
         )
-        for code in waiting:
-            batch.write("copy_erased", receiver=code, its_id=self._message_id)
+        batch.write("copies_erased", its_id=self._message_id)
         batch.touched.update(waiting)

@@ -12,7 +12,7 @@ import structlog
 
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs
 from hub.intake.recorder import Journal, Recorder, Transaction, write_entries
-from hub.intake.tail import Found
+from hub.intake.tail import Found, write_erasure
 from hub.ledger import tail
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import LogKey
@@ -66,7 +66,7 @@ class Restorer:
             write_entries(transaction, appended.entries)
             batch = Batch(state, Loaded({}, {}, set(), {}, {}, {}), self._clock(), b"")
             for message_id, decision in tail.erased(appended):
-                batch.write("erase", erased_id=message_id, decision=decision)
+                write_erasure(batch, message_id, decision)
             transaction.write(batch, appended)
             return appended.tree.size
 
@@ -88,12 +88,12 @@ class Restorer:
         taken = 0
         # What two bring at the same time is missing only once.
         async with self._one_at_a_time:
-            missing = set(await self._queries.missing())
+            missing = dict(await self._queries.missing())
             for part in sorted(parts, key=lambda part: part.index):
                 if part.index in missing:
                     [raw] = await self._queries.entries(part.index, part.index + 1)
-                    taken += await self._journal.transact(self._filler(Found(part, raw)))
-                    missing.discard(part.index)
+                    found = Found(part, raw, missing.pop(part.index))
+                    taken += await self._journal.transact(self._filler(found))
             if taken:
                 log.warning("tail.filled", taken=taken)
                 await self._reload()

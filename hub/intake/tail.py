@@ -20,13 +20,14 @@ from schemas.tail import Part
 class Found:
     """A part that is what its entry commits to."""
 
-    def __init__(self, part: Part, raw: bytes) -> None:
-        """Check it against the entry's bytes.
+    def __init__(self, part: Part, raw: bytes, erased: int | None = None) -> None:
+        """Check it against the entry's bytes; ``erased`` is the entry that erased its message.
 
         Raises:
             Refused: ``bad-request``: it is another private part, or another envelope.
         """
         self.index = part.index
+        self._erased = erased
         self.entry: Entry = entries.decode(raw)
         try:
             self.private, self.salt = unb64url(part.private), unb64url(part.salt)
@@ -60,6 +61,8 @@ class Found:
         if self.envelope is None or entries.digest(self.envelope) != private.envelope:
             raise Refused("bad-request", f"Entry {self.index} is about another envelope.")
         self._rebuild_message(batch, private, self.envelope)
+        if self._erased is not None and self.entry.subject is not None:
+            write_erasure(batch, self.entry.subject, self._erased)
         return True
 
     def _write_private(self, batch: Batch) -> None:
@@ -103,3 +106,9 @@ class Found:
                 change = Receipted(read.receiver, after, self.index, self.entry.time, reason)
                 batch.receipted.setdefault(change, []).append(position)
         return True
+
+
+def write_erasure(batch: Batch, message_id: str, decision: int) -> None:
+    """Take the content of a message out, or let it not come in; its positions and receipts stay."""
+    batch.write("erase", erased_id=message_id, decision=decision)
+    batch.write("copies_erased", its_id=message_id)

@@ -292,8 +292,11 @@ class Queries(Protocol):
         """Salt and private part of the entries ``start`` to ``end`` that still have them."""
         ...
 
-    async def missing(self) -> Sequence[int]:
-        """Entries of messages and receipts whose content is not here, at most 1,000 of them."""
+    async def missing(self) -> Mapping[int, int | None]:
+        """Entries of messages and receipts that have no rows here, at most 1,000 of them.
+
+        With each the later entry that erased its message, if one did.
+        """
         ...
 
     async def join_request(self, code: str) -> JoinRequest | None:

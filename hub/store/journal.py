@@ -60,12 +60,8 @@ STATEMENTS: Mapping[str, Executable | Table] = MappingProxyType(
         "erase": update(_message)
         .where(_message.c.id == bindparam("erased_id"))
         .values(erased=bindparam("decision")),
-        "copy_erased": update(_delivery)
-        .where(
-            _delivery.c.recipient == bindparam("receiver"),
-            _delivery.c.message_id == bindparam("its_id"),
-            _delivery.c.state == "waiting",
-        )
+        "copies_erased": update(_delivery)
+        .where(_delivery.c.message_id == bindparam("its_id"), _delivery.c.state == "waiting")
         .values(state="erased"),
         "certificate": tables.certificates,
         "use_token": tables.used_tokens,

@@ -318,20 +318,23 @@ class Queries:
         rows = await self._all(query)
         return {row.idx: (row.salt, row.private) for row in rows}
 
-    async def missing(self) -> Sequence[int]:
-        """Entries of messages and receipts whose content is not here, at most 1,000 of them."""
+    async def missing(self) -> Mapping[int, int | None]:
+        """Entries of messages and receipts that have no rows here, at most 1,000 of them.
+
+        With each the later entry that erased its message, if one did.
+        """
         query = (
-            select(_entry.c.idx)
+            select(_entry.c.idx, _erased_by().label("erased"))
             .where(
                 or_(
-                    and_(_lacks(entries.MESSAGE_ACCEPTED, _message.c.idx), ~_is_erased()),
+                    _lacks(entries.MESSAGE_ACCEPTED, _message.c.idx),
                     _lacks(entries.RECEIPTS_RECORDED, tables.receipts.c.idx),
                 )
             )
             .order_by(_entry.c.idx)
             .limit(_MISSING)
         )
-        return [row.idx for row in await self._all(query)]
+        return {row.idx: row.erased for row in await self._all(query)}
 
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""
@@ -559,11 +562,11 @@ def _checkpoints(connection: Connection, first: int, last: int) -> list[tuple[in
     return [(row.size, row.note) for row in rows]
 
 
-def _is_erased() -> ColumnElement[bool]:
-    """Whether a later entry says that the message of this entry was erased."""
+def _erased_by() -> ScalarSelect[int]:
+    """The entry that says that the message of this entry was erased."""
     later = _entry.alias()
     decision = (later.c.subject == _entry.c.subject, later.c.type == entries.MESSAGE_ERASED)
-    return select(later.c.idx).where(*decision).exists()
+    return select(func.max(later.c.idx)).where(*decision).scalar_subquery()
 
 
 def _lacks(kind: str, index: ColumnElement[int]) -> ColumnElement[bool]:

@@ -117,6 +117,41 @@ async def test_the_log_is_whole_again_with_all_that_follows_from_it(settings, cl
         assert (await verify(Check(service.queries, service.offload, hub.vkey))).ok
 
 
+async def erased_later(hub):
+    """Two messages with a receipt for both, of which the second was erased before the loss."""
+    kz, kg = hub.participant("kz"), hub.participant("kg")
+    made = [kz.message() for _ in range(2)]
+    sent = [kz.sign(each) for each in made]
+    acceptances = [(await kz.submit(envelope)).acceptance() for envelope in sent]
+    received = (await kg.post("/v1/receipts", kg.receipt(*await kg.inbox()))).acceptance()
+    path = f"/v1/messages/{made[1]['id']}/erase"
+    assert (await hub.operator.post(path, reason="a test of it")).status == 200
+    return await held(hub, [*zip(acceptances, sent, strict=True), (received, None)])
+
+
+async def test_what_was_erased_since_keeps_its_positions_and_nothing_else(
+    settings, clock, tmp_path
+):
+    async with older(settings, tmp_path / "copy", erased_later) as (hub, lost):
+        assert (await whole(hub, lost))["taken"] == len(lost.parts)
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert not settings.restored.exists()
+        for code in ("kg", "tj"):
+            items = (await hub.participant(code).get("/v1/inbox"))["deliveries"]
+            found = [(item["position"], item.get("tombstone")) for item in items]
+            assert found == [(1, None), (2, "erased")]
+        queries, index = hub.service.queries, lost.parts[1]["index"]
+        erased = entries.decode(lost.raws[index]).subject
+        states = {copy.recipient: copy.state for copy in await queries.deliveries(erased)}
+        assert states == {"kg": "received", "tj": "erased", "tm": "erased"}
+        assert (await queries.message(erased)).envelope is None
+        assert await queries.private(index, index + 1) == {}
+        verdict = (await hub.operator.get("/v1/audit/verify")).json
+        assert (verdict["ok"], verdict["erased"]) == (True, 1)
+        assert (await hub.participant("kz").send()).status == 201
+
+
 async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]

@@ -43,7 +43,7 @@ def test_it_erases_the_message_and_ends_the_waiting():
     index = erase().decide(working).index
     assert working.rows == {
         "erase": [{"erased_id": message_id(), "decision": index}],
-        "copy_erased": [{"receiver": "tj", "its_id": message_id()}],
+        "copies_erased": [{"its_id": message_id()}],
     }
 
 
