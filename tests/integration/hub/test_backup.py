@@ -20,6 +20,7 @@ from hub.backup import Backup, BackupError
 from hub.cli.main import main
 from hub.cli.output import progress
 from hub.settings import Webhooks
+from hub.store import copies
 from schemas.acceptance import open_acceptance
 from tests import client
 from tests.integration.hub import test_webhooks
@@ -140,6 +141,32 @@ async def test_webhook_subscriptions_come_back(settings, clock, fresh, file, pos
     target.restored.unlink()
     async with client.running(target) as hub:
         assert (await Owner(hub.participant("undp")).get("")).json == seen
+
+
+async def test_a_backup_of_an_older_version_is_brought_to_date(
+    settings, clock, fresh, file, monkeypatch
+):
+    made = copies.snapshot
+
+    def older(table):
+        kept = [place for place, name in enumerate(table.columns) if name != "kid"]
+        rows = (tuple(row[place] for place in kept) for row in table.rows)
+        return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+    def snapshot(connection):
+        taken = made(connection)
+        tables = (older(each) if each.name == "sessions" else each for each in taken.tables)
+        return replace(taken, revision="0006", tables=tables)
+
+    monkeypatch.setattr(copies, "snapshot", snapshot)
+    await backed_up(settings, file)
+    target = fresh()
+    assert (await restored(target, file)).revision == "0006"
+    target.restored.unlink()
+    async with client.running(target) as hub:
+        await traffic(hub)
+        found = await hub.operator.get("/v1/audit/events", sender="kz")
+        assert len(found["events"]) == 5
 
 
 async def test_a_backup_in_the_middle_of_traffic_is_of_one_moment(settings, clock, fresh, file):
