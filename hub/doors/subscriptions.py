@@ -106,29 +106,28 @@ async def change(hub: Service, asked: Asked) -> web.Response:
     found = await webhooks.found(hub, asked)
     if wanted.filter is not None:
         subscribing.check(wanted.filter)
-    changed = replace(
-        found,
-        filter=found.filter if wanted.filter is None else wanted.filter,
-        ordered=found.ordered if wanted.ordered is None else wanted.ordered,
-    )
+    url = None
     if wanted.url is not None:
-        changed = replace(changed, url=check_url(wanted.url, hub.settings.webhooks.allowed).url)
-        proven, said = await webhooks.worker(hub).challenge(changed)
+        url = check_url(wanted.url, hub.settings.webhooks.allowed).url
+        proven, said = await webhooks.worker(hub).challenge(replace(found, url=url))
         if not proven:
             raise Refused("conflict", f"{webhooks.why(said)} Nothing was changed.", "$.url")
-        endpoint = decided(decided(found.endpoint, "reset"), "proven")
-        changed = replace(changed, endpoint=endpoint)
 
     def apply(before: Subscription, batch: Batch) -> Subscription:
-        start = before.start if before.sent_to or wanted.url is None else batch.index
-        return replace(
-            changed,
-            secrets=before.secrets,
-            start=start,
-            endpoint=before.endpoint if wanted.url is None else changed.endpoint,
+        # What was not asked to change is as it is now, not as it was before the challenge: else
+        # an address of then would be taken for proven by the answer of another.
+        changed = replace(
+            before,
+            filter=before.filter if wanted.filter is None else wanted.filter,
+            ordered=before.ordered if wanted.ordered is None else wanted.ordered,
         )
+        if url is None:
+            return changed
+        endpoint = decided(decided(before.endpoint, "reset"), "proven")
+        start = before.start if before.sent_to else batch.index
+        return replace(changed, url=url, endpoint=endpoint, start=start)
 
-    altered = await webhooks.alter(hub, asked, jobs.CHANGED, changed, apply)
+    altered = await webhooks.alter(hub, asked, jobs.CHANGED, found, apply)
     return answer(_shown(hub, altered.subscription))
 
 

@@ -278,7 +278,7 @@ async def alter(
     hub: Service, asked: Asked, kind: str, about: Subscription, apply: jobs.Change
 ) -> Changed:
     """Record what becomes of a subscription, and have the worker know of it."""
-    draft = Draft(kind, asked.principal.name, about.id, private=jobs.terms(about))
+    draft = Draft(kind, asked.principal.name, about.id)
     return await _done(hub, Alter(about.id, draft, apply, asked.token))
 
 

@@ -112,7 +112,7 @@ def stand(before: Subscription, after: Subscription, notice: Notice) -> "Alter":
         return replace(found, endpoint=after.endpoint) if _same(found, before) else found
 
     public: dict[str, object] = {"outcome": notice.value}
-    draft = Draft(NOTICES[notice], entries.HUB, after.id, public, terms(after))
+    draft = Draft(NOTICES[notice], entries.HUB, after.id, public)
     return Alter(after.id, draft, change)
 
 
@@ -125,7 +125,7 @@ def prove(subscription: Subscription) -> "Alter":
         endpoint = decided(decided(found.endpoint, "reset"), "proven")
         return replace(found, endpoint=endpoint, start=batch.index)
 
-    draft = Draft(PROVEN, entries.HUB, subscription.id, private=terms(subscription))
+    draft = Draft(PROVEN, entries.HUB, subscription.id)
     return Alter(subscription.id, draft, change)
 
 
@@ -143,7 +143,10 @@ class Alter:
         change: Change,
         token: Token | None = None,
     ) -> None:
-        """Which one, the entry about it, and what it becomes; the same again is no change."""
+        """Which one, the entry about it, and what it becomes; the same again is no change.
+
+        What is agreed then is the private part of the entry.
+        """
         self.token = token
         self._id = subscription_id
         self._draft = draft
@@ -166,7 +169,7 @@ class Alter:
         changed = self._change(found, batch)
         if changed == found:
             return Outcome(value={"subscription": found})
-        index = batch.append(self._draft)
+        index = batch.append(replace(self._draft, private=terms(changed)))
         values = _columns(changed)
         values["changed_id"] = values.pop("id")
         batch.write("subscription_changed", ended=changed.ended, **values)

@@ -18,6 +18,7 @@ from connectors.webhooks import KINDS as ALARMS
 from hub import upkeep
 from hub.delivery import pace, schedule, webhooks
 from hub.delivery.lines import PER_ENDPOINT
+from hub.doors import webhooks as doors
 from hub.settings import Webhooks
 from schemas import webhook
 from schemas.acceptance import Acceptance
@@ -44,6 +45,7 @@ class Endpoint:
         self.headers = {}
         self.text = "thanks"
         self.proves = True
+        self.meanwhile = None
         self.hanging = None
         self.got = []
         self.url = ""
@@ -54,6 +56,8 @@ class Endpoint:
         body = await request.read()
         event = json.loads(body)
         if event["type"].endswith("challenge.v1"):
+            if self.meanwhile is not None:
+                await self.meanwhile()
             return web.Response(text=event["data"]["challenge"] if self.proves else "hello")
         self.got.append((dict(request.headers), body))
         self._news.set()
@@ -622,6 +626,42 @@ async def test_a_new_address_takes_effect_only_if_it_answers_its_challenge(
     moved = await send(kz)
     await other.until(1)
     assert (other.ids, len(endpoint.got)) == ([moved], 1)
+
+
+async def test_what_changes_while_a_new_address_is_challenged_stays_changed(
+    hub, undp, endpoint, other
+):
+    made = await undp.subscribe(endpoint.url)
+
+    async def change():
+        assert (await undp.post(f"/{made['id']}", ordered=True))["ordered"]
+
+    other.meanwhile = change
+    moved = await undp.post(f"/{made['id']}", url=other.url)
+    assert (moved["url"], moved["ordered"]) == (other.url, True)
+    events = await hub.operator.get("/v1/audit/events", type="subscription.changed")
+    agreed = [each["private"] for each in events["events"]]
+    assert [(each["url"], each["ordered"]) for each in agreed] == [
+        (endpoint.url, True),
+        (other.url, True),
+    ]
+
+
+async def test_a_change_brings_no_address_back_that_proved_nothing(
+    undp, endpoint, other, monkeypatch
+):
+    endpoint.proves = False
+    made = await undp.subscribe(endpoint.url)
+    alter = doors.alter
+
+    async def late(*given):
+        monkeypatch.setattr(doors, "alter", alter)
+        assert (await undp.post(f"/{made['id']}", url=other.url))["state"] == "active"
+        return await alter(*given)
+
+    monkeypatch.setattr(doors, "alter", late)
+    changed = await undp.post(f"/{made['id']}", ordered=True)
+    assert (changed["url"], changed["state"]) == (other.url, "active")
 
 
 async def test_what_became_of_deliveries_is_one_entry_in_the_log(hub, clock, kz, undp, endpoint):
