@@ -35,7 +35,7 @@ from hub.doors import (
 from hub.doors.access import ANONYMOUS, LOOPBACK, TABLE, Principal, Role
 from hub.doors.console import routes as console
 from hub.doors.report import route as report
-from hub.doors.service import Asked, Handler, Service
+from hub.doors.service import Asked, Handler, Service, check_address
 from hub.intake.batch import Token
 from schemas.refusal import Refused
 from schemas.signature import MAX_ENVELOPE
@@ -168,9 +168,7 @@ def _guarded(hub: Service, handler: Handler, row: tuple[str, str]):  # type: ign
                 principal, token = await _who(hub, request, allowed)
             if not principal.roles & allowed:
                 raise Refused("forbidden", _forbidden(principal, row))
-            if "%00" in request.raw_path:
-                # PostgreSQL takes no NUL in a text: one would fail every job of its batch.
-                raise Refused("bad-request", "Take %00 out of the address.")
+            check_address(request)
             return await handler(hub, Asked(request, principal, token))
         except Refused as refusal:
             if principal is ANONYMOUS:

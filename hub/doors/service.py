@@ -109,6 +109,17 @@ async def arriving(reading: Awaitable[bytes]) -> bytes:
         raise Refused("too-slow", detail) from None
 
 
+def check_address(request: web.Request) -> None:
+    """Whether an address may be looked for in the database.
+
+    Raises:
+        Refused: ``bad-request``.
+    """
+    if "%00" in request.raw_path:
+        # PostgreSQL takes no NUL in a text: one would fail every job of its batch.
+        raise Refused("bad-request", "Take %00 out of the address.")
+
+
 async def body(asked: Asked, into: type[T]) -> T:
     """The JSON body of a request as a struct.
 

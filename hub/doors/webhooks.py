@@ -28,6 +28,7 @@ from hub.intake.subscription import Alter, Create, Terms
 from hub.ledger.sequence import Draft
 from schemas import jsontext
 from schemas.encoding import CODE_PATTERN, TIME_PATTERN, format_time, uuid7
+from schemas.jsontext import MAX_SAFE_INTEGER
 from schemas.message import MessageId
 from schemas.refusal import Refused
 
@@ -65,7 +66,7 @@ class Replaying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: Time
     until: Time | None = None
     messages: Annotated[tuple[MessageId, ...], Meta(max_length=SHOWN)] = ()
-    after: Annotated[int, Meta(ge=-1)] = -1
+    after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
 
 
 class Changed(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ from hub.doors.console.headers import HEADERS
 from hub.doors.console.pages import Pages
 from hub.doors.console.sessions import Session
 from hub.doors.console.visit import SIGN_IN, START, Visit, check_origin, fields, see
-from hub.doors.service import Service
+from hub.doors.service import Service, check_address
 from schemas.refusal import Refused
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[web.StreamResponse]]
@@ -193,6 +193,7 @@ async def _do(visit: Visit, handler: Handler, allowed: frozenset[Role]) -> web.S
     assert session is not None
     if not session.principal.roles & allowed:
         raise Refused("forbidden", _forbidden(session.principal.roles))
+    check_address(request)
     if request.method == "POST" and not _is_of(session, visit):
         raise Refused("forbidden", "The form is of another session; open its page again.")
     if request.headers.get("Sec-Fetch-Dest") != "empty":  # the page asks again by itself

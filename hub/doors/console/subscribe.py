@@ -26,6 +26,8 @@ from schemas.vocabulary import MARKINGS, SDG_GOALS, THEMES
 BOXES: Final = ("senders", "kinds", "markings", "themes", "sdgs")
 """Fields of a filter whose values are ticked; the box of one is named ``senders-kz``."""
 
+_GOALS: Final = frozenset(map(str, SDG_GOALS))
+
 
 class Box(msgspec.Struct, frozen=True):
     """A value that can be ticked; without a ``label`` the value says it itself."""
@@ -142,7 +144,7 @@ def wanted(fields: Mapping[str, str]) -> Subscribing:
     for name in fields:
         field, _, value = name.partition("-")
         if field in given:
-            given[field].append(int(value) if field == "sdgs" and value.isdecimal() else value)
+            given[field].append(int(value) if field == "sdgs" and value in _GOALS else value)
     return jsontext.convert(
         {
             "url": fields.get("url", "").strip(),

@@ -26,6 +26,7 @@ from hub.doors.console.webhooks import PATH, Row, row
 from hub.doors.webhooks import SHOWN, Redriving, Replaying
 from schemas import jsontext
 from schemas.encoding import format_time
+from schemas.jsontext import MAX_SAFE_INTEGER
 from schemas.refusal import Refused
 
 _COOKIE: Final = "nhri-webhook-secret"
@@ -64,7 +65,7 @@ class Replay(msgspec.Struct, frozen=True):
     since: str = ""
     until: str = ""
     message: str = ""
-    after: Annotated[int, Meta(ge=-1)] = -1
+    after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
 
 
 class View(msgspec.Struct, frozen=True):
@@ -166,7 +167,9 @@ def keep(visit: Visit, about: Subscription, response: web.Response) -> web.Respo
 def _kept(visit: Visit, about: Subscription) -> str | None:
     given = visit.request.cookies.get(_COOKIE, "")
     present = webhooks.secret(visit.hub, about)
-    return present if hmac.compare_digest(given.encode(), present.encode()) else None
+    return (
+        present if hmac.compare_digest(given.encode("utf-8", "replace"), present.encode()) else None
+    )
 
 
 def _path(about: Subscription) -> str:

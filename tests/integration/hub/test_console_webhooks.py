@@ -1,6 +1,8 @@
 """Webhooks at the console: what owners, operators and auditors see and do, and what they cannot."""
 
+import asyncio
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -171,6 +173,29 @@ async def test_a_secret_that_somebody_puts_into_the_cookie_is_not_shown(own, und
     assert b"whsec_" not in answer.body
 
 
+async def test_bytes_that_are_no_text_in_the_cookie_are_no_secret(hub, own, undp, endpoint):
+    made = await undp.subscribe(endpoint.url)
+    [session] = own.visitor.cookies.values()
+    lines = [
+        f"GET {PATH}/{made['id']} HTTP/1.1",
+        *("Host: hub", "Connection: close"),
+        f'Cookie: {session.key}={session.value}; nhri-webhook-secret="\xff"',
+    ]
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(hub.settings.url).port)
+    async with asyncio.timeout(test_webhooks.PATIENCE):
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_nul_in_the_address_is_refused(own):
+    answer = await own.visitor.get(f"{PATH}/%00")
+    assert answer.status == 400
+    assert "Take %00 out of the address." in answer.body.decode()
+
+
 @pytest.mark.parametrize("who", ["own", "desk"])
 async def test_it_is_ended(hub, own, desk, undp, endpoint, who):
     desk = {"own": own, "desk": desk}[who]
@@ -277,6 +302,7 @@ async def test_a_long_replay_goes_on_where_it_stopped(own, undp, endpoint, monke
         ({"since": "yesterday"}, "Give a day as YYYY-MM-DD."),
         ({"since": "2026-07-01", "message": "x"}, "message"),
         ({"since": "2026-07-01", "after": "x"}, "after"),
+        ({"since": "2026-07-01", "after": "9" * 30}, "after"),
     ],
 )
 async def test_a_replay_that_cannot_be_keeps_what_was_typed(own, undp, endpoint, fields, said):
@@ -348,6 +374,7 @@ async def test_nobody_who_is_suspended_can_be_chosen(hub, desk):
         ({"threads": "x"}, "threads", "is no id of a message"),
         ({"markings-TLP:PINK": "on"}, "markings", "The markings are"),
         ({"sdgs-99": "on"}, "sdgs", "is no goal"),
+        ({f"sdgs-{'9' * 5000}": "on"}, "sdgs", "999"),
         ({"owner": "kz"}, None, "for oneself"),
     ],
 )
