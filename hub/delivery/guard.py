@@ -23,6 +23,7 @@ import msgspec
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from hub.delivery.addresses import Allowed, check_url, forbidden
+from hub.delivery.names import Names
 from hub.delivery.response import Response, Unsound
 from schemas.refusal import Refused
 
@@ -106,7 +107,8 @@ class Guard:
         """
         self._allowed = allowed
         self._limits = limits
-        self._resolve = resolve or _looked_up
+        self._names = Names()
+        self._resolve = resolve or self._names
         self._tls = tls or ssl.create_default_context()
         self._target = lru_cache(1024)(partial(_target, allowed))
         self._open: set[_Connection] = set()
@@ -121,6 +123,7 @@ class Guard:
 
     async def close(self) -> None:
         """Drop what is under way, and what is kept."""
+        self._names.close()
         for connection in tuple(self._open):
             connection.transport.abort()
         await asyncio.sleep(0)  # the loop closes the sockets
@@ -302,11 +305,6 @@ class _Connection(asyncio.Protocol):
             self._end(_CUT if self._response.status is None else _UNSOUND)
 
 
-async def _looked_up(host: str, port: int) -> Sequence[AddrInfoType]:
-    loop = asyncio.get_running_loop()
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
 def _target(allowed: Allowed, url: str) -> tuple[Place, str]:
     """Where a URL leads, and how each request to it begins.
 
@@ -316,7 +314,7 @@ def _target(allowed: Allowed, url: str) -> tuple[Place, str]:
     target = check_url(url, allowed)
     parts = urlsplit(target.url)
     secure = parts.scheme == "https"
-    path = target.url.split(parts.netloc, 1)[1]
+    path = f"/{target.url.split('/', 3)[3]}"
     begin = (
         f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: {USER_AGENT}\r\n"
         "Accept: */*\r\nAccept-Encoding: identity\r\n"

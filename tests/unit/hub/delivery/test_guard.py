@@ -444,6 +444,15 @@ async def test_what_is_posted_arrives_with_its_headers_and_without_cookies(neigh
         assert b"cookie" not in request.lower()
 
 
+@pytest.mark.parametrize("neighbourhood", [("p",)], indirect=True)
+async def test_a_host_whose_name_stands_in_the_scheme_is_posted_to(neighbourhood, authority):
+    ports, networks = frozenset({neighbourhood.port}), (ip_network(f"{ENDPOINT}/32"),)
+    allowed = Allowed(networks, frozenset({"p"}), ports)
+    async with Guard(allowed, USUAL, Names([ENDPOINT]), authority.trusting) as to:
+        assert (await post(to, neighbourhood, "p")).status == 200
+    assert neighbourhood.requests[0].startswith(b"POST /hook HTTP/1.1\r\n")
+
+
 # --- Connections that are kept ---
 
 
