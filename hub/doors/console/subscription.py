@@ -165,11 +165,9 @@ def keep(visit: Visit, about: Subscription, response: web.Response) -> web.Respo
 
 
 def _kept(visit: Visit, about: Subscription) -> str | None:
-    given = visit.request.cookies.get(_COOKIE, "")
+    given = visit.request.cookies.get(_COOKIE, "").encode("utf-8", "replace")
     present = webhooks.secret(visit.hub, about)
-    return (
-        present if hmac.compare_digest(given.encode("utf-8", "replace"), present.encode()) else None
-    )
+    return present if hmac.compare_digest(given, present.encode()) else None
 
 
 def _path(about: Subscription) -> str:
