@@ -206,14 +206,22 @@ class Guard:
         )
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(
-                lambda: _Connection(place, self._lost),
-                sock=connected,
-                ssl=self._tls if place.secure else None,
-                server_hostname=place.host if place.secure else None,
+            plain, connection = await loop.create_connection(
+                lambda: _Connection(place, self._lost), sock=connected
             )
         except BaseException:
             connected.close()
+            raise
+        try:
+            if place.secure:
+                secured = await loop.start_tls(
+                    plain, connection, self._tls, server_hostname=place.host
+                )
+                if secured is None:
+                    raise ConnectionResetError  # lost as soon as it was secured
+                connection.transport = secured
+        except BaseException:
+            plain.abort()
             raise
         if not connection.is_lost:
             self._open.add(connection)
@@ -224,6 +232,8 @@ class _Connection(asyncio.Protocol):
     """A connection to a checked address, and one exchange at a time on it."""
 
     transport: asyncio.Transport
+    plain: asyncio.Transport
+    """What is below TLS: only there is seen what of a request has not left yet."""
 
     def __init__(self, place: Place, lost: Callable[["_Connection"], None]) -> None:
         self.place = place
@@ -244,6 +254,7 @@ class _Connection(asyncio.Protocol):
         return (
             self._response.reusable
             and not self.is_lost
+            and not self.plain.get_write_buffer_size()
             and not self.transport.get_write_buffer_size()
             and self._loop.time() < self._born + AGE
         )
@@ -276,7 +287,7 @@ class _Connection(asyncio.Protocol):
             self._waiting.set_result(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self.transport = self.plain = cast("asyncio.Transport", transport)  # uvloop's by name not
 
     def data_received(self, data: bytes) -> None:
         response = self._response

@@ -523,6 +523,34 @@ async def test_a_connection_on_which_something_comes_unasked_is_closed(keeping, 
     assert keeping.served == 2
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_connection_on_which_a_request_was_answered_unread_is_not_used_again(authority, run):
+    async def work():
+        over, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer_unread(reader, writer):
+            writer.transport.pause_reading()
+            writer.write(OK)
+            await over.wait()
+            writer.transport.abort()
+            await asyncio.sleep(0.01)  # the loop closes the socket
+            ended.set()
+
+        server = await asyncio.start_server(answer_unread, ENDPOINT, 0, ssl=authority.serving())
+        port = server.sockets[0].getsockname()[1]
+        allowed = Allowed((ip_network(f"{ENDPOINT}/32"),), ports=frozenset({port}))
+        async with Guard(allowed, USUAL, Names([ENDPOINT]), authority.trusting) as to:
+            answer = await to.post(f"https://{NAME}:{port}/", {}, bytes(32 * 1024 * 1024))
+            kept = to.kept
+        over.set()
+        async with asyncio.timeout(10):
+            await ended.wait()
+        server.close()
+        return answer, kept
+
+    assert run(work()) == (Answer(200, None, b"ok"), 0)
+
+
 def close_unanswered(writer):
     writer.close()
 
