@@ -32,6 +32,7 @@ from schemas import cloudevent, jsontext
 from schemas.acceptance import Acceptance, deliver
 from schemas.directory import Directory, State
 from schemas.encoding import b64url, format_time
+from schemas.refusal import Refused
 
 LEASE: Final = timedelta(minutes=2)
 """How long a claimed row is ours; more than it waits in line and the longest attempt takes."""
@@ -45,6 +46,9 @@ ROUND_SECONDS: Final = 20.0
 
 GATHER_SECONDS: Final = 0.1
 """How long commits are gathered before they are matched."""
+
+CHALLENGES: Final = 2
+"""Challenges at a time to addresses of one owner, who decides how long each may take."""
 
 EXCERPT: Final = 256
 """Bytes of an answer that are kept for the subscription's owner."""
@@ -273,6 +277,7 @@ class Webhooks:
         self._clock = clock
         self._random_bytes = random_bytes
         self._known: dict[str, Subscription] = {}
+        self._asking = Counter[str]()
         self._hot: dict[str, None] = {}
         # What is due within a round; what is due later the rounds find, however much it is.
         self._later: list[tuple[datetime, str]] = []
@@ -308,8 +313,33 @@ class Webhooks:
         """These were erased just now: what of them waits in line is not sent."""
         self._messages.erase(messages)
 
+    def admit_challenge(self, owner: str) -> None:
+        """See that an owner does not have many addresses asked at once, slow ones or a stranger's.
+
+        Raises:
+            Refused: ``busy``; as many are being asked as may be.
+        """
+        if self._asking[owner] >= CHALLENGES:
+            raise Refused(
+                "busy",
+                f"{CHALLENGES} addresses of {owner} are being asked; wait for their answers.",
+            )
+
     async def challenge(self, subscription: Subscription) -> tuple[bool, Answer]:
-        """Have an endpoint prove that it wants the webhooks; whether it did, and what it said."""
+        """Have an endpoint prove that it wants the webhooks; whether it did, and what it said.
+
+        Raises:
+            Refused: ``busy``; see ``admit_challenge``.
+        """
+        owner = subscription.owner
+        self.admit_challenge(owner)
+        self._asking[owner] += 1
+        try:
+            return await self._challenge(subscription)
+        finally:
+            self._asking[owner] -= 1
+
+    async def _challenge(self, subscription: Subscription) -> tuple[bool, Answer]:
         now = self._clock()
         event_id = b64url(self._random_bytes(16))
         event = cloudevent.of_challenge(

@@ -166,6 +166,7 @@ def check(hub: Service, asked: Asked, wanted: Subscribing) -> Terms:
 async def create(hub: Service, asked: Asked, wanted: Subscribing) -> Changed:
     """A new subscription. Its endpoint is sent a challenge at once."""
     agreed = check(hub, asked, wanted)
+    worker(hub).admit_challenge(agreed.owner)
     new = uuid7(hub.clock(), hub.random_bytes(10))
     limit = hub.settings.webhooks.subscriptions
     made = await hub.change(Create(new, agreed, asked.principal.name, limit, asked.token))

@@ -50,11 +50,15 @@ class PostgresqlDatabase:
         """Connect with the first transaction."""
         driver = url.set(drivername="postgresql+asyncpg")
         self._thread = LoopThread("writer")
-        self._writer = create_async_engine(driver, pool_size=1, max_overflow=0)
+        # Parameters are hidden: what stands in a row is nobody's to read in a log.
+        self._writer = create_async_engine(
+            driver, pool_size=1, max_overflow=0, hide_parameters=True
+        )
         self._reader = create_async_engine(
             driver,
             pool_size=_READERS,
             max_overflow=0,
+            hide_parameters=True,
             isolation_level="REPEATABLE READ",
             # A plan that was kept from when a table was small reads all of it when it has grown.
             connect_args={"server_settings": {"plan_cache_mode": "force_custom_plan"}},

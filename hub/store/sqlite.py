@@ -138,8 +138,13 @@ def _open(path: Path, lock: int) -> SqliteDatabase:
     else:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     url = f"sqlite:///{path}"
-    writer = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0)
-    reader = create_engine(url, poolclass=QueuePool, pool_size=_READERS, max_overflow=0)
+    # What stands in a row is nobody's to read in a log.
+    writer = create_engine(
+        url, poolclass=QueuePool, pool_size=1, max_overflow=0, hide_parameters=True
+    )
+    reader = create_engine(
+        url, poolclass=QueuePool, pool_size=_READERS, max_overflow=0, hide_parameters=True
+    )
     for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
         event.listen(engine, "connect", _pragmas)
         event.listen(engine, "begin", _begin(begin))

@@ -664,6 +664,24 @@ async def test_a_change_brings_no_address_back_that_proved_nothing(
     assert (changed["url"], changed["state"]) == (other.url, "active")
 
 
+async def test_an_owner_has_two_addresses_asked_at_a_time(hub, undp, endpoint, other):
+    refused = []
+
+    async def third():
+        refused.append(await undp.post("", url=endpoint.url))
+
+    async def second():
+        endpoint.meanwhile = third
+        await undp.subscribe(endpoint.url)
+
+    other.meanwhile = second
+    await undp.subscribe(other.url)
+    assert [(answer.status, answer.code) for answer in refused] == [(503, "busy")]
+    assert len((await undp.get(""))["subscriptions"]) == 2
+    endpoint.meanwhile = None
+    assert (await undp.post("", url=endpoint.url)).status == 201
+
+
 async def test_what_became_of_deliveries_is_one_entry_in_the_log(hub, clock, kz, undp, endpoint):
     made = await undp.subscribe(endpoint.url)
     sent = [await send(kz) for _ in range(3)]
