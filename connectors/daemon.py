@@ -10,7 +10,7 @@ import asyncio
 import random
 import signal
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +52,9 @@ from connectors.witness import Witness
 from schemas import entry as entries
 from schemas.encoding import parse_time
 
+LOST_AFTER = 6.0
+"""Seconds after which a task that has not ended is cancelled once more."""
+
 AWAY = timedelta(hours=24)
 """How long the hub is not reached before that is an alarm."""
 
@@ -89,6 +92,20 @@ def backoff(failures: int, pace: Pace, chance: float) -> float:
     """
     doubled = pace.first * 2.0 ** min(failures - 1, 30)
     return min(doubled, pace.longest) * (0.5 + chance / 2)
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> list[Exception]:
+    """Cancel tasks until all of them have ended; gives the errors that they ended with.
+
+    Once is not enough: before Python 3.12 ``asyncio.wait_for``, which the libraries are full of,
+    loses a cancellation that comes at the moment when what it waits for is done.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=LOST_AFTER)
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    return [error for error in ended if isinstance(error, Exception)]
 
 
 class Daemon:
@@ -150,12 +167,10 @@ class Daemon:
         try:
             await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, stopped):
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
+            stopped.cancel()
+            errors = await end(tasks)
+        for error in errors:
+            raise error
 
     async def _work(
         self,
