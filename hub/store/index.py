@@ -122,7 +122,7 @@ async def follow(index: Index, committed: asyncio.Event, paused: Callable[[], bo
         paused: whether the log lacks what a restored hub gets back from others; it would be
             missing in the index for ever.
     """
-    patience = PATIENCE_SECONDS
+    patience = 0.0  # when a hub starts, there is nobody to go first
     while True:
         await _lull(committed, patience)
         more, began = False, time.monotonic()

@@ -100,7 +100,6 @@ async def test_so_is_looking_at_a_message_and_taking_its_acceptance(hub, auditor
         "sdg=99",
         "theme=nothing",
         "text=!",
-        "text=%00",
         "before=x",
         "before=-1",
         "before=" + "9" * 30,

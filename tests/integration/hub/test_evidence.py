@@ -242,7 +242,7 @@ async def test_nothing_is_overwritten(hub, settings, sent, tmp_path):
 async def test_what_cannot_be_read_is_a_matter_of_usage(tmp_path):
     await typed("verify", tmp_path / "none.zip", status=2)
     file = tmp_path / "x.zip"
-    file.write_bytes(b"PK")
+    file.write_bytes(b"no zip at all")
     wrong = await typed("verify", file, "--policy", policy(tmp_path, "log x"), status=2)
     assert "Line 1" in wrong.output
     assert "The file is no evidence" in (await typed("verify", file, status=1)).output
