@@ -2,6 +2,9 @@
 # to servers and browser where a target needs them.
 .DEFAULT_GOAL := help
 
+# Tests start the programs hundreds of times: they are compiled once, whatever the machine says.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Names what .venv was built from and where, because a .venv that was copied or moved still runs
 # the programs of the old place.
 LOCKED := .venv/.locked-$(shell { pwd; cat requirements.lock; } | cksum | cut -d ' ' -f 1)
