@@ -115,7 +115,7 @@ def _tasks(
         asyncio.create_task(upkeep.run(service, database, erasures)),
         asyncio.create_task(service.patrol.run()),
         asyncio.create_task(
-            index.follow(Index(database), _told(listeners), service.settings.restored.exists)
+            index.follow(Index(database), _on_commit(listeners), service.settings.restored.exists)
         ),
         *_join_broker(service, listeners),
         *_send_webhooks(service, listeners),
@@ -125,7 +125,7 @@ def _tasks(
     return tasks
 
 
-def _told(listeners: list[Callable[[Committed], None]]) -> asyncio.Event:
+def _on_commit(listeners: list[Callable[[Committed], None]]) -> asyncio.Event:
     """What is set by every commit of ours."""
     committed = asyncio.Event()
     listeners.append(lambda _: committed.set())
@@ -282,7 +282,7 @@ def _send_webhooks(
         sending,
         lambda: service.recorder.state.directory,
         service.clock,
-        _told(listeners),
+        _on_commit(listeners),
         service.settings.restored.exists,
     )
     return [asyncio.create_task(sending.run(tell)), asyncio.create_task(follower)]

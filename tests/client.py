@@ -349,8 +349,7 @@ class Hub:
         """Wait until searches and reports have all that is in the log now; its size."""
         size = await self.size()
         async with asyncio.timeout(90):
-            # Another task fills the index, and rings no bell.
-            while await self.service.queries.covered(size) is None:  # noqa: ASYNC110
+            while await self.service.queries.covered(size) is None:  # noqa: ASYNC110 - no bell rings
                 await asyncio.sleep(0.05)
         return size
 

@@ -37,7 +37,7 @@ from schemas.refusal import Refused
 LEASE: Final = timedelta(minutes=2)
 """How long a claimed row is ours; more than it waits in line and the longest attempt takes."""
 
-IN_LINE: Final = timedelta(minutes=1)
+MAX_IN_LINE: Final = timedelta(minutes=1)
 """How long a claimed row waits before its endpoint. Later it is left alone until its lease is over,
 for another hub may have it then."""
 
@@ -415,7 +415,7 @@ class Webhooks:
             if count == room[name]:
                 self._hot[name] = None  # behind all others
         await self._stand(turn, tell)
-        await self._begin(turn.claimed, now + IN_LINE)
+        await self._begin(turn.claimed, now + MAX_IN_LINE)
         # Where nothing was due, others that are hot have the room now.
         return True
 
@@ -511,7 +511,7 @@ class Webhooks:
         claimed, message, now = waiting.claimed, waiting.message, self._clock()
         subscription = self._known.get(claimed.subscription)
         if subscription is None or not self._may_be_sent_to(subscription) or now >= waiting.until:
-            self._remember(waiting.until + LEASE - IN_LINE, claimed.subscription)
+            self._remember(waiting.until + LEASE - MAX_IN_LINE, claimed.subscription)
             return None
         reason = self._withheld(subscription.owner, message, now)
         if reason is not None:

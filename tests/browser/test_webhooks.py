@@ -112,7 +112,7 @@ async def set_aside(console, count):
     store, about = console.hub.service.webhooks.store, await of(console, ILL)
     for number, delay in enumerate((*schedule.RETRIES, schedule.RETRIES[0]), 1):
         async with asyncio.timeout(20):
-            while len(await store.attempts(about.id, 100)) < number * count:  # noqa: ASYNC110
+            while len(await store.attempts(about.id, 100)) < number * count:  # noqa: ASYNC110 - the worker's
                 await asyncio.sleep(0.02)
         console.clock.forward(seconds=delay.total_seconds() * (1 + schedule.JITTER))
         console.hub.service.webhooks.wake()

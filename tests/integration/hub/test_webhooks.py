@@ -393,7 +393,7 @@ async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(
 ):
     await undp.subscribe(endpoint.url)
     late = await in_line(hub, kz, endpoint, 2)
-    clock.forward(seconds=webhooks.IN_LINE.total_seconds())
+    clock.forward(seconds=webhooks.MAX_IN_LINE.total_seconds())
     endpoint.hanging.set()
 
     async def left():
@@ -401,7 +401,7 @@ async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(
 
     await eventually(left)
     assert len(endpoint.got) == PER_ENDPOINT
-    forward(hub, clock, seconds=(webhooks.LEASE - webhooks.IN_LINE).total_seconds())
+    forward(hub, clock, seconds=(webhooks.LEASE - webhooks.MAX_IN_LINE).total_seconds())
     await endpoint.until(PER_ENDPOINT + 2)
     assert sorted(endpoint.ids[PER_ENDPOINT:]) == sorted(late)
 
