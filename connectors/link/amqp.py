@@ -17,7 +17,7 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.abc import AbstractIncomingMessage as Incoming
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError, PublishError
+from aio_pika.exceptions import AMQPError, PublishError
 from yarl import URL
 
 from connectors.link import (
@@ -211,7 +211,7 @@ class AmqpLink:
             raise Unreachable(
                 "The broker did not confirm in time; it may be short of memory or disk."
             ) from None
-        except CONNECTION_EXCEPTIONS as error:
+        except Exception as error:  # noqa: BLE001 - aiormq has no type for a line being cut
             raise Unreachable(f"The broker did not take it: {_reason(error)}.") from None
         except asyncio.CancelledError:
             if _is_to_stop():
@@ -401,7 +401,7 @@ async def _end_of(*channels: AbstractChannel) -> "asyncio.Future[str]":
 
 async def _acknowledge(message: Incoming) -> None:
     """Where this fails the connection is gone, and the message is handed out again."""
-    with contextlib.suppress(Exception):  # aiormq has no type for a line that is just being cut
+    with contextlib.suppress(Exception):  # aiormq has no type for a line being cut
         await message.ack()
 
 

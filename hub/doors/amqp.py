@@ -17,7 +17,6 @@ from typing import TypeAlias
 import msgspec
 import structlog
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands
 
@@ -203,8 +202,9 @@ class AmqpDoor:
         ]
         if before is not None:
             await asyncio.wait([before])
-        # Where this fails the connection is gone, and the messages are delivered again.
-        with contextlib.suppress(*CONNECTION_EXCEPTIONS):
+        # Where this fails the connection is gone, and the messages are delivered again. Of any
+        # exception: aiormq has no type for a line being cut.
+        with contextlib.suppress(Exception):
             await _settle(channel, burst, verdicts)
 
     async def _record(
