@@ -1,13 +1,13 @@
-"""Who is posted to next, so that no endpoint takes what others need. Pure: no I/O, no clock.
+"""Who is posted to next, so that nobody takes what others need. Pure: no I/O, no clock.
 
 What was claimed stands in line before its endpoint. An endpoint has ``PER_ENDPOINT`` posts at a
 time; those that fail have slots of their own and one delivery in hand. Where an endpoint begins to
-fail, what stands in line is still posted. Among the endpoints with something in line and a post to
-spare, the one that waits longest is next.
+fail, what stands in line is still posted. The slots go to owners in turn, and to the lines of an
+owner in turn; an owner whose endpoints are slow never has them all, as ``_Share`` says.
 """
 
 from collections import Counter, deque
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,10 +27,41 @@ T = TypeVar("T")
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Where a delivery stands: before its endpoint, apart where that fails."""
+    """Where a delivery stands: before its endpoint, apart by owner and where that fails."""
 
     endpoint: str
+    owner: str
     failing: bool
+
+
+class _Share:
+    """Something that owners share: one may take more as long as it has less than is left.
+
+    One owner gets half of it, ``n`` owners get a part in ``n + 1`` each, and the last part is
+    always there for who comes next (Choudhury and Hahne, dynamic queue length thresholds, 1998).
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._taken = Counter[str]()
+
+    @property
+    def taken(self) -> int:
+        return self._taken.total()
+
+    def room(self, owner: str) -> int:
+        """How many an owner may take one after the other."""
+        return max(0, self._left - self._taken[owner] + 1) // 2
+
+    def take(self, owner: str, count: int) -> None:
+        self._left -= count
+        self._taken[owner] += count
+        if not self._taken[owner]:
+            del self._taken[owner]
+
+
+_Ready: TypeAlias = dict[str, deque[Line]]
+"""Lines with something in them, by owner; both in the order of their turn."""
 
 
 class Lines(Generic[T]):
@@ -38,25 +69,19 @@ class Lines(Generic[T]):
 
     def __init__(self, slots: int) -> None:
         """``slots`` is how many posts go on at a time to endpoints that do not fail."""
-        self._slots = {False: slots, True: max(1, slots // FAILING_SHARE)}
-        self._most = {False: _IN_HAND * slots, True: self._slots[True]}
+        failing = max(1, slots // FAILING_SHARE)
+        self._slots = {False: _Share(slots), True: _Share(failing)}
+        self._hand = {False: _Share(_IN_HAND * slots), True: _Share(failing)}
         self._waiting: dict[Line, deque[T]] = {}
-        self._ready: dict[bool, deque[Line]] = {False: deque(), True: deque()}
+        self._ready: dict[bool, _Ready] = {False: {}, True: {}}
         self._parked: dict[str, list[Line]] = {}
         self._in_hand = Counter[str]()
-        self._held = Counter[bool]()
         self._posts = Counter[str]()
-        self._busy = Counter[bool]()
 
     @property
     def in_hand(self) -> int:
         """Deliveries that are claimed and not done."""
-        return self._held.total()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing more may be claimed."""
-        return all(self._held[failing] >= most for failing, most in self._most.items())
+        return sum(share.taken for share in self._hand.values())
 
     def room(self, line: Line) -> int:
         """How many more may be claimed for it.
@@ -67,16 +92,16 @@ class Lines(Generic[T]):
         free = most - self._in_hand[line.endpoint]
         if 2 * free < most:
             return 0
-        return min(free, self._most[line.failing] - self._held[line.failing])
+        return min(free, self._hand[line.failing].room(line.owner))
 
     def hold(self, line: Line, count: int) -> None:
         """There is so much less room while it is being claimed."""
         self._in_hand[line.endpoint] += count
-        self._held[line.failing] += count
+        self._hand[line.failing].take(line.owner, count)
 
     def free(self, line: Line, count: int) -> None:
         """What was held is room again."""
-        self._held[line.failing] -= count
+        self._hand[line.failing].take(line.owner, -count)
         self._in_hand[line.endpoint] -= count
         if not self._in_hand[line.endpoint]:
             del self._in_hand[line.endpoint]
@@ -87,35 +112,51 @@ class Lines(Generic[T]):
         waiting = self._waiting.setdefault(line, deque())
         waiting.append(item)
         if len(waiting) == 1:
-            self._ready[line.failing].append(line)
+            self._queue(line)
 
     def next(self) -> tuple[Line, T] | None:
         """What may be posted now; it takes a slot until it is ``done``."""
         for failing, ready in self._ready.items():
-            while ready and self._busy[failing] < self._slots[failing]:
-                line = ready.popleft()
-                if self._posts[line.endpoint] < PER_ENDPOINT:
+            for owner in tuple(ready):
+                if not self._slots[failing].room(owner):
+                    continue
+                line = self._pick(ready, owner)
+                if line is not None:
                     return line, self._begin(line)
-                self._parked.setdefault(line.endpoint, []).append(line)
+        return None
+
+    def _pick(self, ready: _Ready, owner: str) -> Line | None:
+        """The owner's next line whose endpoint has a post to spare; the others are parked."""
+        lines = ready.pop(owner)
+        while lines:
+            line = lines.popleft()
+            if self._posts[line.endpoint] < PER_ENDPOINT:
+                if lines:
+                    ready[owner] = lines  # behind the other owners
+                return line
+            self._parked.setdefault(line.endpoint, []).append(line)
         return None
 
     def _begin(self, line: Line) -> T:
         self._posts[line.endpoint] += 1
-        self._busy[line.failing] += 1
+        self._slots[line.failing].take(line.owner, 1)
         waiting = self._waiting[line]
         item = waiting.popleft()
         if waiting:
-            self._ready[line.failing].append(line)
+            self._queue(line)
         else:
             del self._waiting[line]
         return item
 
+    def _queue(self, line: Line) -> None:
+        self._ready[line.failing].setdefault(line.owner, deque()).append(line)
+
     def done(self, line: Line) -> None:
         """A post has ended: its slot is free."""
-        self._busy[line.failing] -= 1
+        self._slots[line.failing].take(line.owner, -1)
         self._posts[line.endpoint] -= 1
         if not self._posts[line.endpoint]:
             del self._posts[line.endpoint]
         self.free(line, 1)
         for parked in self._parked.pop(line.endpoint, ()):
-            self._ready[parked.failing].append(parked)
+            self._queue(parked)

@@ -35,9 +35,10 @@ from schemas.encoding import b64url, format_time
 from schemas.refusal import Refused
 
 LEASE: Final = timedelta(minutes=2)
-"""How long a claimed row is ours; more than it waits in line and the longest attempt takes."""
+"""How long a claimed row is ours: half a minute more than it waits in line and the longest attempt
+takes, with a kept connection that is silent and then lost before a new one."""
 
-MAX_IN_LINE: Final = timedelta(minutes=1)
+MAX_IN_LINE: Final = timedelta(seconds=30)
 """How long a claimed row waits before its endpoint. Later it is left alone until its lease is over,
 for another hub may have it then."""
 
@@ -85,13 +86,14 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of an attempt. ``heard`` is None where nothing was sent: it was withheld."""
+    """What became of an attempt. ``url`` and ``heard`` are None where nothing was sent."""
 
     claimed: Claimed
     due: Due
     time: datetime
     heard: Heard | None = None
     answer: Answer = Answer()
+    url: str | None = None
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -431,8 +433,6 @@ class Webhooks:
         """
         room: dict[str, int] = {}
         for name in list(self._hot):
-            if self._lines.is_full:
-                break
             subscription = self._known.get(name)
             if subscription is None or not self._may_be_sent_to(subscription):
                 del self._hot[name]
@@ -524,7 +524,7 @@ class Webhooks:
             asked = schedule.rest(answer.retry_after, now)
             jitter = int.from_bytes(self._random_bytes(2)) / 65_535
         due = schedule.after_attempt(claimed.attempt, heard, now, jitter, asked)
-        return Result(claimed, due, now, heard, answer)
+        return Result(claimed, due, now, heard, answer, subscription.url)
 
     async def _post(self, subscription: Subscription, event: Signed) -> Answer:
         headers = event.headers(subscription, self._clock())
@@ -552,9 +552,9 @@ def _took(result: Result) -> bool:
 
 
 def _line(subscription: Subscription) -> Line:
-    """Whose slots a post takes: those of host and port, whoever subscribed."""
+    """Whose slots a post takes: an endpoint is host and port, whoever subscribed."""
     failing = subscription.endpoint.state is not EndpointState.ACTIVE
-    return Line(urlsplit(subscription.url).netloc, failing)
+    return Line(urlsplit(subscription.url).netloc, subscription.owner, failing)
 
 
 class _Message:

@@ -551,6 +551,8 @@ def _stand(
         subscription = after.get(each.claimed.subscription)
         if subscription is None or each.heard is None or subscription.id in told:
             continue  # what follows on a notice is written when that is recorded
+        if each.url != subscription.url:
+            continue  # of another address than it has now
         endpoint, notice = schedule.after_answer(subscription.endpoint, each.heard, each.time)
         moved = replace(subscription, endpoint=endpoint)
         if notice is not None:

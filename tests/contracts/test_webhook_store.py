@@ -21,6 +21,7 @@ from tests.contracts.test_store import running
 
 address, database, store = test_store.address, test_store.database, test_store.store
 
+URL = "https://hooks.example.org/"
 LATER = format_time(NOW + timedelta(minutes=1))
 TIME = format_time(NOW)
 
@@ -32,7 +33,7 @@ def webhooks(database):
 
 async def subscribe(store, number=100, **terms):
     """A subscription of undp whose endpoint is proven."""
-    agreed = Terms("undp", "https://hooks.example.org/", Filter(), False)
+    agreed = Terms("undp", URL, Filter(), False)
     job = Create(message_id(number), replace(agreed, **terms), "undp", 5, None)
     [created] = await store.record(job)
     [proven] = await store.record(jobs.prove(created.outcome.value["subscription"]))
@@ -59,7 +60,8 @@ async def settle(webhooks, *results):
 
 def failed(claimed, state=DeliveryState.WAITING, at=NOW):
     following = at + timedelta(seconds=5) if state is DeliveryState.WAITING else None
-    return Result(claimed, Due(state, following), at, Heard.FAILED, Answer(500, excerpt=b"no"))
+    answer = Answer(500, excerpt=b"no")
+    return Result(claimed, Due(state, following), at, Heard.FAILED, answer, URL)
 
 
 async def test_a_subscription_is_read_back_as_it_was_made(store, webhooks):
@@ -132,6 +134,18 @@ async def test_an_attempt_is_settled_once(store, webhooks):
     assert stands.endpoint.failing_since == NOW
 
 
+async def test_what_an_address_answers_after_it_was_replaced_says_nothing_of_the_new_one(
+    store, webhooks
+):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    late = replace(failed(claimed), url="https://before.undp.example/", heard=Heard.GONE)
+    settled = await settle(webhooks, late)
+    assert (settled.changed, settled.told) == ([], [])
+    [attempt] = await webhooks.attempts(made.id, 10)
+    assert attempt.status == 500
+
+
 async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
     made = await subscribe(store, ordered=True)
     first = message(id=message_id(1), audience=["undp"], marking="TLP:GREEN")
@@ -139,7 +153,7 @@ async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
     await store.send(first, reply)
     await webhooks.match(store.recorder.state.directory, TIME)
     [claimed] = await claim(webhooks, made)
-    taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
+    taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL)
     assert await claim(webhooks, made) == []
     await settle(webhooks, taken)
     [following] = await claim(webhooks, made)
@@ -164,7 +178,7 @@ async def test_what_is_owed_is_counted_by_what_waits_and_what_was_set_aside(stor
     assert await webhooks.owing() == {DeliveryState.WAITING: 0, DeliveryState.DEAD: 0}
     made = await owed(store, webhooks, 1, 2, 3)
     first, second, _ = await claim(webhooks, made)
-    taken = Result(first, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200))
+    taken = Result(first, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL)
     await settle(webhooks, taken, failed(second, DeliveryState.DEAD))
     assert await webhooks.owing() == {DeliveryState.WAITING: 1, DeliveryState.DEAD: 1}
 
@@ -172,7 +186,7 @@ async def test_what_is_owed_is_counted_by_what_waits_and_what_was_set_aside(stor
 async def test_a_notice_is_left_to_whoever_records_it(store, webhooks):
     made = await owed(store, webhooks, 1)
     [claimed] = await claim(webhooks, made)
-    gone = Result(claimed, Due(DeliveryState.DEAD, None), NOW, Heard.GONE, Answer(410))
+    gone = Result(claimed, Due(DeliveryState.DEAD, None), NOW, Heard.GONE, Answer(410), URL)
     settled = await settle(webhooks, gone)
     [told] = settled.told
     assert (told.notice, settled.changed) == (Notice.GONE, [])

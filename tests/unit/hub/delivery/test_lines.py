@@ -5,8 +5,8 @@ import random
 from hub.delivery import lines
 from hub.delivery.lines import IN_LINE, PER_ENDPOINT, Line, Lines
 
-A, B = Line("a", failing=False), Line("b", failing=False)
-FAILS = Line("f", failing=True)
+A, B = Line("a", "kz", failing=False), Line("b", "kg", failing=False)
+FAILS = Line("f", "tj", failing=True)
 
 
 def begun(made):
@@ -30,7 +30,7 @@ def test_an_endpoint_has_so_many_posts_at_a_time_in_the_order_of_its_line():
     assert begun(made) == [(A, PER_ENDPOINT)]
 
 
-def test_endpoints_take_turns_for_the_slots():
+def test_owners_take_turns_for_the_slots():
     made = Lines[int](slots=2)
     filled(made, A, 1, 2, 3)
     filled(made, B, 4, 5)
@@ -44,12 +44,47 @@ def test_endpoints_take_turns_for_the_slots():
     assert order == [1, 4, 2, 5, 3]
 
 
+def test_the_endpoints_of_an_owner_take_turns():
+    made = Lines[int](slots=1)
+    filled(made, A, 1, 2)
+    filled(made, Line("b", "kz", failing=False), 3, 4)
+    order: list[int] = []
+    while len(order) < 4:
+        [(line, item)] = begun(made)
+        order.append(item)
+        made.done(line)
+    assert order == [1, 3, 2, 4]
+
+
+def test_owners_whose_endpoints_are_slow_leave_slots_to_whoever_comes_next():
+    slots = 60
+    made = Lines[int](slots)
+    taken = []
+    for number in range(5):
+        for endpoint in range(30):
+            line = Line(f"{number}-{endpoint}", f"owner{number}", failing=False)
+            filled(made, line, *range(made.room(line)))
+        taken.append(len(begun(made)))
+    # None of these posts ends, and still there is something for each who comes.
+    assert taken[0] == slots / 2
+    assert all(taken)
+    assert sum(taken) < slots
+
+
+def test_owners_leave_room_in_hand_to_whoever_comes_next():
+    made = Lines[int](slots=8)
+    for number in range(30):
+        line = Line(f"a{number}", "kz", failing=False)
+        made.hold(line, made.room(line))
+    assert made.room(B) >= PER_ENDPOINT
+
+
 def test_those_that_fail_have_slots_of_their_own_and_one_delivery_in_hand():
     made = Lines[int](slots=lines.FAILING_SHARE)
     assert made.room(FAILS) == 1
     filled(made, FAILS, 0)
     assert made.room(FAILS) == 0
-    other = Line("g", failing=True)
+    other = Line("g", "tm", failing=True)
     assert made.room(other) == 0
     filled(made, A, 1)
     assert sorted(item for _, item in begun(made)) == [0, 1]
@@ -60,7 +95,7 @@ def test_those_that_fail_have_slots_of_their_own_and_one_delivery_in_hand():
 def test_what_fails_and_what_does_not_at_one_endpoint_share_its_posts():
     made = Lines[int](slots=128)
     filled(made, A, *range(PER_ENDPOINT))
-    filled(made, Line("a", failing=True), 9)
+    filled(made, Line("a", "kz", failing=True), 9)
     assert [item for _, item in begun(made)] == list(range(PER_ENDPOINT))
     made.done(A)
     assert [item for _, item in begun(made)] == [9]
@@ -84,18 +119,24 @@ def test_what_is_being_claimed_is_no_room_for_others():
     made = Lines[int](slots=1)
     held = made.room(A)
     made.hold(A, held)
-    assert (made.room(A), made.room(B), made.is_full) == (0, 0, False)
+    left = made.room(B)
+    assert left < held
     made.hold(FAILS, made.room(FAILS))
-    assert made.is_full
+    assert made.room(FAILS) == 0
     made.free(A, held)
     made.free(FAILS, 1)
-    assert (made.room(B), made.is_full) == (held, False)
+    assert (made.room(B), made.room(FAILS), made.in_hand) == (held, 1, 0)
 
 
 def test_nothing_is_lost_and_no_bound_is_passed_however_posts_end():
     chance = random.Random(5)
     made = Lines[int](slots=6)
-    places = [Line(name, failing) for name in "abcde" for failing in (False, True)]
+    places = [
+        Line(endpoint, owner, failing)
+        for endpoint in "abcde"
+        for owner in ("kz", "kg")
+        for failing in (False, True)
+    ]
     waiting, posted, going = 0, 0, []
     for _ in range(3_000):
         line = chance.choice(places)
@@ -116,3 +157,4 @@ def test_nothing_is_lost_and_no_bound_is_passed_however_posts_end():
         posted += len(new)
         going += [each for each, _ in new]
     assert posted == waiting > 1_000
+    assert made.in_hand == 0
