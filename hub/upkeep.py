@@ -33,6 +33,9 @@ ERASE_BATCH: Final = 100
 REPORT_EVERY: Final = timedelta(seconds=59)
 """The log has one entry a subscription in this time about what was delivered, not one each."""
 
+MAX_PARTS: Final = 100
+"""Parts of what was delivered that one round records or drops, so that it comes to an end."""
+
 KEEP_DELIVERED: Final = timedelta(days=30)
 """How long it can be seen how a webhook was delivered; the log's entry stays."""
 
@@ -121,17 +124,32 @@ async def _record_overdue(service: Service, now: datetime, known: set[str]) -> s
 
 
 async def _report_webhooks(service: Service, now: datetime) -> None:
-    """Record what became of deliveries, one entry a subscription and minute, and drop old ones."""
+    """Record what became of deliveries, once a minute, and drop old ones.
+
+    That is one entry a subscription, or several where there is much to say.
+    """
     if service.webhooks is None:
         return
-    store = service.webhooks.store
+    store, time = service.webhooks.store, format_time(now)
     before = format_time(now - REPORT_EVERY)
-    outcomes = await store.outcomes(format_time(now), before)
-    for name, of_one in groupby(outcomes, lambda each: each.subscription):
-        told = tuple(subscription.Reported(o.message, o.index, o.state, o.attempts) for o in of_one)
-        await service.change(subscription.Report(name, told))
-        service.metrics.webhooks_done(each.state for each in told)
-    await store.forget(format_time(now - KEEP_DELIVERED))
+    for _ in range(MAX_PARTS):
+        outcomes = await store.outcomes(time, before)
+        if not outcomes:
+            break
+        by_subscription = groupby(outcomes, lambda each: each.subscription)
+        jobs = [
+            subscription.Report(
+                name,
+                tuple(subscription.Reported(o.message, o.index, o.state, o.attempts) for o in told),
+            )
+            for name, told in by_subscription
+        ]
+        await asyncio.gather(*(service.change(job) for job in jobs))
+        service.metrics.webhooks_done(each.state for each in outcomes)
+        before = time  # the minute is ours: what is left belongs to it
+    for _ in range(MAX_PARTS):
+        if not await store.forget(format_time(now - KEEP_DELIVERED)):
+            break
 
 
 async def _warn_of_ends(

@@ -213,8 +213,11 @@ class WebhookStore(Protocol):
         """How many deliveries wait, and how many were set aside."""
         ...
 
-    async def forget(self, before: str) -> None:
-        """Drop some of what was done before a time, and what is left of ended subscriptions."""
+    async def forget(self, before: str) -> bool:
+        """Drop some of what was done before a time, and what is left of ended subscriptions.
+
+        False once there is no more. What was set aside is kept for its owner to send again.
+        """
         ...
 
     async def subscriptions(self) -> Sequence[Subscription]:

@@ -56,10 +56,10 @@ OWED = 10_000
 """Rows after which no further message of a batch is matched: what a thousand want is much."""
 
 REPORTED = 1_000
-"""Deliveries whose outcome is recorded at once."""
+"""Deliveries whose outcomes are read at once; what a thousand say fits into one entry."""
 
 FORGOTTEN = 2_000
-"""Deliveries that one round of the upkeep drops."""
+"""Deliveries that are dropped in one transaction."""
 
 _row = tables.webhook_deliveries
 _attempt = tables.webhook_attempts
@@ -370,15 +370,16 @@ class StoredWebhooks:
 
         return await self._database.read(work)
 
-    async def forget(self, before: str) -> None:
+    async def forget(self, before: str) -> bool:
         """Drop some of what was done before a time, and what is left of ended subscriptions."""
         first_kept = select(func.min(_message.c.idx)).where(_message.c.accepted >= before)
         ended = select(_subscription.c.id).where(_subscription.c.ended.is_not(None))
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             kept = connection.execute(first_kept).scalar()
             old = _row.c.idx < (kept if kept is not None else 0)
-            done = and_(old, _row.c.state == "delivered", _row.c.reported.is_not(None))
+            over = _row.c.state.in_(("delivered", "withheld"))
+            done = and_(old, over, _row.c.reported.is_not(None))
             gone = (
                 select(_row.c.subscription, _row.c.idx)
                 .where(or_(done, _row.c.subscription.in_(ended)))
@@ -391,8 +392,9 @@ class StoredWebhooks:
                 for table in (_attempt, _row):
                     own = and_(table.c.subscription == name, table.c.idx.in_(indices))
                     connection.execute(delete(table).where(own))
+            return bool(rows)
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
 
 def _match(offered: Offered, sent: Message) -> Match:

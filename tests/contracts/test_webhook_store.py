@@ -206,8 +206,30 @@ async def test_what_has_ended_is_forgotten(store, webhooks, database):
     ended = jobs.Alter(made.id, draft, lambda found, batch: replace(found, ended=batch.time))
     await store.record(ended)
     assert await webhooks.subscription(made.id) is None
-    await webhooks.forget(TIME)
+    assert await webhooks.forget(TIME)
+    assert not await webhooks.forget(TIME)
     assert await webhooks.attempts(made.id, 10) == []
+
+
+async def test_of_old_deliveries_those_are_kept_that_may_be_sent_again(store, webhooks):
+    made = await owed(store, webhooks, 1, 2, 3)
+    taken, withheld, dead = await claim(webhooks, made)
+    await settle(
+        webhooks,
+        Result(taken, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL),
+        Result(withheld, Due(DeliveryState.WITHHELD, None), NOW),
+        failed(dead, DeliveryState.DEAD),
+    )
+    told = await webhooks.outcomes(TIME, TIME)
+    await store.record(
+        Report(made.id, tuple(Reported(o.message, o.index, o.state, o.attempts) for o in told))
+    )
+    store.now = NOW + timedelta(minutes=1)
+    await store.send(message(id=message_id(4)))
+    assert await webhooks.forget(LATER)
+    assert [each.message for each in await webhooks.attempts(made.id, 10)] == [message_id(3)]
+    assert [each.message for each in await webhooks.dead(made.id, 10)] == [message_id(3)]
+    assert not await webhooks.forget(LATER)
 
 
 async def test_a_store_that_is_opened_again_goes_on_where_it_was(store, webhooks, database):

@@ -20,6 +20,7 @@ from hub.delivery import pace, schedule, webhooks
 from hub.delivery.lines import PER_ENDPOINT
 from hub.doors import webhooks as doors
 from hub.settings import Webhooks
+from hub.store import webhooks as stored
 from schemas import webhook
 from schemas.acceptance import Acceptance
 from schemas.encoding import format_time
@@ -698,6 +699,23 @@ async def test_what_became_of_deliveries_is_one_entry_in_the_log(hub, clock, kz,
     assert told == {(each, "delivered", 1) for each in sent}
     measures = hub.service.metrics.text().decode()
     assert 'nhri_hub_webhooks_done_total{outcome="delivered"} 3.0' in measures.splitlines()
+
+
+async def test_whatever_became_of_many_deliveries_is_recorded_in_the_same_minute(
+    hub, clock, kz, undp, endpoint, monkeypatch
+):
+    monkeypatch.setattr(stored, "REPORTED", 2)
+    made = [await undp.subscribe(endpoint.url) for _ in range(2)]
+    sent = [await send(kz) for _ in range(3)]
+    for subscription in made:
+        await attempts(undp, subscription, 3)
+    clock.forward(minutes=1)
+    await upkeep._report_webhooks(hub.service, clock())
+    for subscription in made:
+        query = {"subject": subscription["id"], "type": "webhook.delivered"}
+        events = (await hub.operator.get("/v1/audit/events", **query))["events"]
+        told = [each["message"] for event in events for each in event["private"]["outcomes"]]
+        assert sorted(told) == sorted(sent)
 
 
 async def test_what_was_owed_when_the_hub_stopped_is_sent_after_its_start(
