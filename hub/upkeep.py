@@ -33,7 +33,7 @@ ERASE_BATCH: Final = 100
 REPORT_EVERY: Final = timedelta(seconds=59)
 """The log has one entry a subscription in this time about what was delivered, not one each."""
 
-MAX_PARTS: Final = 100
+MAX_PARTS: Final = 250
 """Parts of what was delivered that one round records or drops, so that it comes to an end."""
 
 KEEP_DELIVERED: Final = timedelta(days=30)
