@@ -363,7 +363,7 @@ is_unreported = and_(
     webhook_deliveries.c.reported.is_(None),
 )
 for name, names, condition in (
-    ("due", ("subscription", "next"), is_owed),
+    ("due", ("subscription", "next", "idx"), is_owed),
     ("order", ("subscription", "thread", "idx"), is_owed),
     ("dead", ("subscription", "idx"), is_dead),
     ("unreported", ("subscription", "idx"), is_unreported),

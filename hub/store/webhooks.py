@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence, Set
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
+    TextClause,
     and_,
     bindparam,
     delete,
@@ -21,7 +21,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from hub.delivery import schedule
 from hub.delivery.schedule import DeliveryState
@@ -55,6 +54,9 @@ BATCH = 250
 OWED = 10_000
 """Rows after which no further message of a batch is matched: what a thousand want is much."""
 
+CLAIMED = 100
+"""Subscriptions that are asked for what is due at once; SQLite's limit is 500."""
+
 REPORTED = 1_000
 """Deliveries whose outcomes are read at once; what a thousand say fits into one entry."""
 
@@ -84,41 +86,6 @@ _OWE_AGAIN = text(
     "next = excluded.next, reported = NULL WHERE webhook_deliveries.state != 'waiting'"
 )
 
-_earlier = _row.alias()
-_DUE = (
-    select(_row.c.idx)
-    .where(
-        _row.c.subscription == bindparam("whose"),
-        tables.is_owed,
-        _row.c.next <= bindparam("now"),
-    )
-    .order_by(_row.c.next, _row.c.idx)
-    .limit(bindparam("most"))
-)
-_DUE_IN_ORDER = _DUE.where(
-    ~select(_earlier.c.idx)
-    .where(
-        _earlier.c.subscription == _row.c.subscription,
-        _earlier.c.thread == _row.c.thread,
-        _earlier.c.idx < _row.c.idx,
-        _earlier.c.state == text("'waiting'"),
-    )
-    .exists()
-)
-
-
-def _claiming(due: Select[Any]) -> ReturningUpdate[Any]:
-    return (
-        update(_row)
-        .where(_row.c.subscription == bindparam("whose"), _row.c.idx.in_(due.correlate(None)))
-        .values(next=bindparam("until"))
-        .returning(_row.c.idx, _row.c.attempts)
-    )
-
-
-_CLAIM = _claiming(_DUE)
-_CLAIM_IN_ORDER = _claiming(_DUE_IN_ORDER)
-
 _WITH_DUE = select(_subscription.c.id).where(
     _subscription.c.ended.is_(None),
     select(_row.c.idx)
@@ -141,23 +108,75 @@ _STANDING = select(
     .label("tried"),
 )
 
-# Settled twice, as after a lease ran out, the first word stands.
-_SETTLED = (
-    update(_row)
-    .where(
-        _row.c.subscription == bindparam("whose"),
-        _row.c.idx == bindparam("at"),
-        _row.c.attempts == bindparam("before"),
-        tables.is_owed,
-    )
-    .values(state=bindparam("state"), attempts=bindparam("attempts"), next=bindparam("next"))
+# The rows of a turn come and go as one text, which is put together and taken apart by the database:
+# with a step of a statement for each row, the thread would ask for the interpreter's lock as often,
+# which the loop needs for posting.
+_JSON = {
+    "sqlite": {
+        "rows": "json_each(:rows)",
+        "gathered": "json_group_array("
+        "json_array(subscription, due.idx, attempts, payload_digest = ''))",
+    },
+    "postgresql": {
+        "rows": "json_array_elements(CAST(:rows AS json)) AS each (value)",
+        "gathered": "json_agg("
+        "json_build_array(subscription, due.idx, attempts, payload_digest = ''))",
+    },
+}
+
+# The limit is each subscription's own, which no join can have on SQLite.
+_DUE = (
+    "SELECT * FROM (SELECT own.subscription, own.idx, own.attempts FROM webhook_deliveries AS own "
+    "JOIN subscriptions ON subscriptions.id = own.subscription "
+    "WHERE own.subscription = :whose_{n} AND own.state = 'waiting' AND own.next <= :now "
+    "AND (NOT subscriptions.ordered OR NOT EXISTS (SELECT 1 FROM webhook_deliveries AS earlier "
+    "WHERE earlier.subscription = own.subscription AND earlier.thread = own.thread "
+    "AND earlier.idx < own.idx AND earlier.state = 'waiting')) "
+    "ORDER BY own.next, own.idx LIMIT :most_{n}) AS due_{n}"
 )
 
-_TRIED = text(
+_GATHERED = (
+    "SELECT CAST({gathered} AS TEXT) FROM ({due}) AS due JOIN messages ON messages.idx = due.idx"
+)
+
+_LEASED = (
+    "UPDATE webhook_deliveries SET next = :until FROM (SELECT value->>0 AS subscription, "
+    "CAST(value->>1 AS BIGINT) AS idx FROM {rows}) AS claimed "
+    "WHERE webhook_deliveries.subscription = claimed.subscription "
+    "AND webhook_deliveries.idx = claimed.idx"
+)
+
+# Settled twice, as after a lease ran out, the first word stands.
+_SETTLED = (
+    "UPDATE webhook_deliveries SET state = new.state, attempts = new.attempts, next = new.next "
+    "FROM (SELECT value->>0 AS subscription, CAST(value->>1 AS BIGINT) AS idx, "
+    "CAST(value->>2 AS INTEGER) AS before, value->>3 AS state, "
+    "CAST(value->>4 AS INTEGER) AS attempts, value->>5 AS next FROM {rows}) AS new "
+    "WHERE webhook_deliveries.subscription = new.subscription "
+    "AND webhook_deliveries.idx = new.idx AND webhook_deliveries.attempts = new.before "
+    "AND webhook_deliveries.state = 'waiting'"
+)
+
+_TRIED = (
     "INSERT INTO webhook_attempts (subscription, idx, attempt, time, status, error, excerpt) "
-    "VALUES (:subscription, :idx, :attempt, :time, :status, :error, :excerpt) "
+    "SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS INTEGER), value->>3, "
+    "CAST(value->>4 AS INTEGER), value->>5, :empty FROM {rows} WHERE true "
     "ON CONFLICT (subscription, idx, attempt) DO UPDATE SET time = excluded.time, "
     "status = excluded.status, error = excluded.error, excerpt = excluded.excerpt"
+)
+
+_ANSWERED = (
+    update(_attempt)
+    .where(
+        _attempt.c.subscription == bindparam("whose"),
+        _attempt.c.idx == bindparam("at"),
+        _attempt.c.attempt == bindparam("which"),
+        # Its content may have been erased since it was posted.
+        select(_message.c.idx)
+        .where(_message.c.idx == bindparam("at"), _message.c.payload_digest != "")
+        .exists(),
+    )
+    .values(excerpt=bindparam("answered"))
 )
 
 
@@ -404,13 +423,6 @@ def _match(offered: Offered, sent: Message) -> Match:
     )
 
 
-def _ordered(connection: Connection) -> frozenset[str]:
-    query = select(_subscription.c.id).where(
-        _subscription.c.ordered.is_(True), _subscription.c.ended.is_(None)
-    )
-    return frozenset(connection.execute(query).scalars())
-
-
 Unmatched: TypeAlias = tuple[int, int, Sequence[Subscription], Sequence[Offered]]
 """How far was matched, how far the log goes, who wants something, and the next messages."""
 
@@ -482,64 +494,84 @@ def _parsed(offered: Offered) -> Message:
 def _claim(
     connection: Connection, room: Mapping[str, int], now: str, until: str
 ) -> Sequence[Claimed]:
-    ordered = _ordered(connection) if room else frozenset()
-    found = []
-    for subscription, most in room.items():
-        claim = _CLAIM_IN_ORDER if subscription in ordered else _CLAIM
-        values = {"whose": subscription, "now": now, "most": most, "until": until}
-        rows = connection.execute(claim, values).all()
-        found += [(subscription, index, attempts + 1) for index, attempts in sorted(rows)]
-    erased = _erased(connection, {index for _, index, _ in found})
-    return [Claimed(*each, each[1] in erased) for each in found]
-
-
-def _erased(connection: Connection, indices: Set[int]) -> Set[int]:
-    """Those of these messages whose content is gone; not the envelopes, which would be read."""
-    if not indices:
-        return frozenset()
-    query = select(_message.c.idx).where(
-        _message.c.idx.in_(indices), _message.c.payload_digest == ""
-    )
-    return frozenset(connection.execute(query).scalars())
+    found = list[tuple[str, int, int, bool | int]]()
+    whose = list(room.items())
+    for start in range(0, len(whose), CLAIMED):
+        part = whose[start : start + CLAIMED]
+        values: dict[str, object] = {"now": now}
+        for place, (subscription, most) in enumerate(part):
+            values |= {f"whose_{place}": subscription, f"most_{place}": most}
+        due = " UNION ALL ".join(_DUE.format(n=place) for place in range(len(part)))
+        query = _text(connection, _GATHERED, due=due)
+        gathered = connection.execute(query, values).scalar_one()
+        if gathered:
+            found += msgspec.json.decode(gathered, type=list[tuple[str, int, int, bool | int]])
+    if found:
+        _each(connection, _LEASED, [row[:2] for row in found], until=until)
+    return [
+        Claimed(subscription, index, attempts + 1, bool(erased))
+        for subscription, index, attempts, erased in sorted(found)
+    ]
 
 
 def _settle(
     connection: Connection, results: Sequence[Result]
 ) -> tuple[Sequence[Subscription], Sequence[Told]]:
     """Write what became of attempts, and how the endpoints stand after them."""
-    connection.execute(_SETTLED, [_settled(each) for each in results])
+    _each(connection, _SETTLED, [_settled(each) for each in results])
     tried = [each for each in results if each.heard is not None]
     if tried:
-        erased = _erased(connection, {each.claimed.index for each in tried})
-        connection.execute(_TRIED, [_tried(each, erased) for each in tried])
+        _each(connection, _TRIED, [_tried(each) for each in tried], empty=b"")
+    said = [each for each in tried if each.answer.excerpt]
+    if said:
+        connection.execute(_ANSWERED, [_answered(each) for each in said])
     known = subscriptions.by_id(connection, {each.claimed.subscription for each in results})
     changed, told = _stand(known, results)
     subscriptions.stand(connection, changed)
     return changed, told
 
 
-def _settled(result: Result) -> dict[str, object]:
+def _each(
+    connection: Connection, statement: str, rows: Sequence[Sequence[object]], **values: object
+) -> None:
+    """Execute a statement once for all these rows."""
+    given = {"rows": msgspec.json.encode(rows).decode(), **values}
+    connection.execute(_text(connection, statement), given)
+
+
+def _text(connection: Connection, statement: str, **parts: str) -> TextClause:
+    return text(statement.format_map(_JSON[connection.dialect.name] | parts))
+
+
+def _settled(result: Result) -> Sequence[object]:
     claimed, due = result.claimed, result.due
-    return {
-        "whose": claimed.subscription,
-        "at": claimed.index,
-        "before": claimed.attempt - 1,
-        "state": due.state.value,
-        "attempts": claimed.attempt if result.heard is not None else claimed.attempt - 1,
-        "next": due.next and format_time(due.next),
-    }
+    return (
+        claimed.subscription,
+        claimed.index,
+        claimed.attempt - 1,
+        due.state.value,
+        claimed.attempt if result.heard is not None else claimed.attempt - 1,
+        due.next and format_time(due.next),
+    )
 
 
-def _tried(result: Result, erased: Set[int]) -> dict[str, object]:
-    answered = b"" if result.claimed.index in erased else result.answer.excerpt[:EXCERPT]
+def _tried(result: Result) -> Sequence[object]:
+    return (
+        result.claimed.subscription,
+        result.claimed.index,
+        result.claimed.attempt,
+        format_time(result.time),
+        result.answer.status,
+        result.answer.error,
+    )
+
+
+def _answered(result: Result) -> dict[str, object]:
     return {
-        "subscription": result.claimed.subscription,
-        "idx": result.claimed.index,
-        "attempt": result.claimed.attempt,
-        "time": format_time(result.time),
-        "status": result.answer.status,
-        "error": result.answer.error,
-        "excerpt": answered,
+        "whose": result.claimed.subscription,
+        "at": result.claimed.index,
+        "which": result.claimed.attempt,
+        "answered": result.answer.excerpt[:EXCERPT],
     }
 
 

@@ -28,12 +28,12 @@ class Scale(msgspec.Struct, frozen=True):
     proofs: int = 10_000
     """Inclusion proofs in one batch."""
 
-    webhooks: int = 64
-    """Messages that are posted to each endpoint in a round."""
+    webhooks: int = 200
+    """Messages that are posted to each of a hundred endpoints in a round."""
     queued: int = 1_000
     """Messages that each of a hundred subscriptions waits for when the worker is weighed."""
-    queued_seconds: float = 10
-    """How long it works on them."""
+    queued_seconds: float = 110
+    """How long it works on them, unless it is done before."""
 
 
 WHOLE = Scale()

@@ -25,7 +25,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from hub.delivery.addresses import Allowed
 from hub.delivery.guard import Guard
 from hub.delivery.keyring import of_log_key
-from hub.delivery.lines import PER_ENDPOINT
 from hub.delivery.subscription import Filter, Generation
 from hub.delivery.webhooks import Result, Told, Turn, Webhooks
 from hub.intake import membership
@@ -43,14 +42,15 @@ from tests.contracts.test_store import running
 
 DATABASE = "sqlite:///webhooks.sqlite"
 
-ENDPOINTS = 32
-"""That are posted to in a round: their slots are all that the worker has by default."""
-
 SUBSCRIPTIONS = 1_000
 """That each message is matched against."""
 
 EAGER = 100
-"""Of the subscriptions, those that want every message."""
+"""Of the subscriptions, those that want every message; each has an endpoint, which gets at most
+``hub.delivery.pace.PER_SECOND``: far more together than is posted."""
+
+SLOTS = WebhookSettings().slots
+"""Posts at a time, of the worker as of the bare client."""
 
 HANGING = "127.0.2.1"
 """The endpoint that takes a request and never answers."""
@@ -197,7 +197,7 @@ def owe(connection: Connection, messages: int, first: int) -> None:
         {"subscription": builders.message_id(n), "idx": idx, "thread": builders.message_id(idx)}
         | {"state": "waiting", "attempts": 0, "next": builders.time()}
         for idx in connection.execute(chosen).scalars()
-        for n in range(first, ENDPOINTS)
+        for n in range(first, EAGER)
     ]
     connection.execute(insert(_row), rows)
 
@@ -207,7 +207,7 @@ def owe(connection: Connection, messages: int, first: int) -> None:
 
 async def posted(folder: Path, port: int, scale: Scale, connections: str) -> float:
     """The rate of the bare client; its connections are ``kept`` or ``fresh``."""
-    count = scale.webhooks * (ENDPOINTS - 1)
+    count = scale.webhooks * (EAGER - 1)
     figures = await said(folder, port, "bare", connections, count)
     return figures[0]
 
@@ -227,7 +227,7 @@ async def worked(folder: Path, port: int, scale: Scale, hanging: str = "") -> tu
         await database.write(work)
     finally:
         await database.close()
-    return await said(folder, port, "worker", scale.webhooks * (ENDPOINTS - 1), PATIENCE)
+    return await said(folder, port, "worker", scale.webhooks * (EAGER - 1), PATIENCE)
 
 
 async def weighed(folder: Path, port: int, scale: Scale) -> float:
@@ -263,13 +263,13 @@ async def bare(folder: Path, port: int, connections: str, count: int) -> float:
                     response.raise_for_status()
 
         began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(PER_ENDPOINT * (ENDPOINTS - 1))))
+        await asyncio.gather(*(work() for _ in range(SLOTS)))
         return count / (time.perf_counter() - began)
 
 
 async def bodies(database: Database, port: int, count: int) -> list[tuple[str, bytes]]:
     """So many posts: each message to every endpoint in turn."""
-    messages = -(-count // (ENDPOINTS - 1))
+    messages = -(-count // (EAGER - 1))
     chosen = select(tables.messages.c.idx).order_by(tables.messages.c.idx).limit(messages)
     indices = await database.read(lambda connection: connection.execute(chosen).scalars().all())
     posts = []
@@ -277,7 +277,7 @@ async def bodies(database: Database, port: int, count: int) -> list[tuple[str, b
         assert sent.envelope is not None
         event = cloudevent.of_message(builders.ORIGIN, deliver(sent.acceptance, sent.envelope))
         body = jsontext.encode(event)
-        posts += [(f"http://127.0.1.{n + 1}:{port}/", body) for n in range(1, ENDPOINTS)]
+        posts += [(f"http://127.0.1.{n + 1}:{port}/", body) for n in range(1, EAGER)]
     return posts[:count]
 
 
@@ -316,7 +316,7 @@ async def worker(folder: Path, port: int, count: int, seconds: float) -> float:
         lambda: directory,
         lambda: datetime.now(UTC),
         token_bytes,
-        WebhookSettings().slots,
+        SLOTS,
     )
     began = time.perf_counter()
     task = asyncio.create_task(sending.run(tell))
