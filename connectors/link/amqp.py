@@ -9,6 +9,7 @@ over HTTP: a broker that stumbles withholds nothing.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -50,7 +51,8 @@ class Patience(msgspec.Struct, frozen=True):
 
     ``connect``: for a connection; ``confirm``: for the broker to take what is published;
     ``answer``: for the hub's answer to it; ``gap``: for a position that later ones have overtaken;
-    ``first`` and ``longest``: between two attempts to connect.
+    ``first`` and ``longest``: between two attempts to connect; it begins again with ``first`` after
+    a connection that outlasted the pause before it.
     """
 
     connect: float = 15
@@ -88,6 +90,7 @@ class AmqpLink:
         self._chance = chance
         self._keeping: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
+        self._since = math.inf
         self._exchange: AbstractExchange | None = None
         self._answers: dict[str, asyncio.Future[Acceptance | HubRefused]] = {}
         self._inbox: dict[int, tuple[InboxItem, Incoming]] = {}
@@ -305,7 +308,7 @@ class AmqpLink:
         clock = asyncio.get_running_loop().time
         pause = self._patience.first
         while True:
-            began, reason = clock(), "it gave no sign of life"
+            self._since, reason = math.inf, "it gave no sign of life"
             try:
                 await self._session()
             except asyncio.CancelledError:
@@ -313,7 +316,7 @@ class AmqpLink:
                     raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
                 reason = _reason(error)
-            if clock() - began > self._patience.longest:
+            if clock() - self._since > pause:
                 pause = self._patience.first
             delay = pause * (0.5 + self._chance() / 2)
             self._trouble("broker", Unreachable(f"The broker is away: {reason}."), delay)
@@ -338,6 +341,7 @@ class AmqpLink:
                 if _is_to_stop():
                     raise asyncio.CancelledError  # it was lost while connecting, as ``close`` says
                 self._connected.set()
+                self._since = asyncio.get_running_loop().time()
                 raise AMQPError(await ended)
             finally:
                 # Delivery tags die with their channel: all of it is handed out again.

@@ -19,10 +19,8 @@ from hub.delivery import topology
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
-"""Seconds between attempts; doubled each time."""
-
-STEADY = 10.0
-"""Seconds that a connection has to last for the next one to be tried soon."""
+"""Seconds between attempts: doubled each time, unless a connection outlasted the pause before it.
+On a line that is cut every few seconds most of the time has to be for work."""
 
 HEARTBEAT = 15
 """Seconds; twice that without a sign of life ends a connection, here and at the broker."""
@@ -59,12 +57,10 @@ async def keep(url: str, name: str, use: Callable[[AbstractConnection], Awaitabl
         use: works on a connection; it returns or raises when the connection has ended.
     """
     _quieten_libraries()
-    clock = asyncio.get_running_loop().time
     pause = FIRST_PAUSE
     while True:
-        began = clock()
-        reason = await _attempt(url, name, use)
-        if clock() - began > STEADY:
+        reason, lasted = await _attempt(url, name, use)
+        if lasted > pause:
             pause = FIRST_PAUSE
         log.warning("broker.away", link=name, reason=reason, again_in=pause)
         await asyncio.sleep(pause)
@@ -79,22 +75,26 @@ def _quieten_libraries() -> None:
 
 async def _attempt(
     url: str, name: str, use: Callable[[AbstractConnection], Awaitable[None]]
-) -> str:
-    """One connection to its end; gives the reason of that."""
+) -> tuple[str, float]:
+    """One connection to its end; gives the reason of that, and how many seconds it was used."""
+    clock = asyncio.get_running_loop().time
+    began = None
     try:
         async with connected(url, name) as connection:
             if _is_to_stop():
                 raise asyncio.CancelledError  # it was lost while connecting, as ``stop`` says
             log.info("broker.connected", link=name)
+            began = clock()
             await use(connection)
+        reason = "the connection was closed"
     except asyncio.CancelledError:
         # aiormq cancels whoever waits on a connection that it gives up; that is no end of ours.
         if _is_to_stop():
             raise
-        return "the connection gave no sign of life"
+        reason = "the connection gave no sign of life"
     except Exception as error:  # noqa: BLE001 - also the store's: the next attempt starts afresh
-        return f"{type(error).__name__}: {error}".rstrip(": ")
-    return "the connection was closed"
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    return reason, 0.0 if began is None else clock() - began
 
 
 def _is_to_stop() -> bool:

@@ -49,7 +49,8 @@ class Process:
 
     async def start(self):
         """Start it, and wait until its doors are open."""
-        self._process = FORKS.Process(target=app.serve, args=(self._settings,))
+        # A daemon ends with us: what a test that failed leaves behind must not hold up its end.
+        self._process = FORKS.Process(target=app.serve, args=(self._settings,), daemon=True)
         self._process.start()
         while not await self._answers():
             assert self._process.is_alive(), "the hub did not start"

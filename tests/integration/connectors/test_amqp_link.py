@@ -418,6 +418,25 @@ class TestALinkThatIsLost:
         first, longest = brokers.QUICK.first, brokers.QUICK.longest
         assert delays[:5] == [first / 2, 2 * first, 2 * first, 8 * first, longest / 2]
 
+    async def test_is_soon_tried_again_each_time_when_it_had_outlasted_the_pause(
+        self, hub, connect, broker, line
+    ):
+        link = connect(through(line, broker), first=1e-6)
+        delays = []
+        noticed = asyncio.Event()
+
+        def trouble(work, error, delay):
+            delays.append(delay)
+            noticed.set()
+
+        link._trouble, link._chance = trouble, lambda: 1
+        for _ in range(3):
+            await connected(link)
+            noticed.clear()
+            line.cut()
+            await noticed.wait()
+        assert set(delays) == {1e-6}
+
     async def test_whose_inbox_is_deleted_says_so_and_comes_back_to_the_new_one(
         self, hub, link, broker
     ):
