@@ -1,98 +1,23 @@
 """``nhri-hub subscription``: webhook subscriptions, for operators."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import click
-import msgspec
 
 from hub.cli.command import asks_hub, examples
 from hub.cli.outcome import NotSo
 from hub.cli.output import new_private_file, note, print_json, print_table, progress, say
 from schemas import jsontext
+from schemas import subscription as webhooks
 from schemas.jsontext import Json
+from schemas.subscription import Counted, Shown, Tested, WithSecret, filter_of, path
 
 if TYPE_CHECKING:
     from hub.cli.client import Hub
 
 _ID = "01890a5d-ac96-774b-bcce-b302099a8057"
-_PATH = "/v1/subscriptions"
-
-
-class Wish(msgspec.Struct, frozen=True):
-    """A subscription, as far as it is shown."""
-
-    id: str
-    owner: str
-    url: str
-    state: str
-    ordered: bool
-    created: str
-    key: str
-    filter: dict[str, list[str | int]] = {}
-    failing_since: str | None = None
-
-
-class Created(msgspec.Struct, frozen=True):
-    """A new subscription with its secret."""
-
-    id: str
-    state: str
-    secret: str
-    key: str
-
-
-class Wishes(msgspec.Struct, frozen=True):
-    """The answer to ``GET /v1/subscriptions``."""
-
-    subscriptions: list[Wish]
-
-
-class Tested(msgspec.Struct, frozen=True):
-    """What an endpoint made of a challenge."""
-
-    proven: bool
-    state: str
-    status: int | None = None
-    error: str | None = None
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt."""
-
-    message: str
-    attempt: int
-    time: str
-    status: int | None = None
-    error: str | None = None
-
-
-class Attempts(msgspec.Struct, frozen=True):
-    """The last attempts."""
-
-    attempts: list[Attempt]
-
-
-class Dead(msgspec.Struct, frozen=True):
-    """A message that was set aside."""
-
-    message: str
-    index: int
-    attempts: int
-
-
-class DeadLetters(msgspec.Struct, frozen=True):
-    """What was set aside."""
-
-    dead: list[Dead]
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """How many messages are sent again, and where to go on."""
-
-    messages: int
-    next: int | None = None
 
 
 @click.group()
@@ -100,8 +25,14 @@ def subscription() -> None:
     """Look after webhook subscriptions; `listen` is a receiver to try them on."""
 
 
-def _at(subscription_id: str, what: str = "") -> str:
-    return f"{_PATH}/{quote(subscription_id, safe='')}{what}"
+def _tell(hub: "Hub", answer: Json, shown: Callable[[Json], Shown]) -> None:
+    told = None if hub.as_json else shown(answer)
+    if told is None:
+        print_json(answer)
+    elif isinstance(told, str):
+        say(told)
+    else:
+        print_table(told.headings, told.rows)
 
 
 _id = click.argument("subscription_id", metavar="ID")
@@ -112,41 +43,13 @@ _id = click.argument("subscription_id", metavar="ID")
 @asks_hub
 async def list_subscriptions(hub: "Hub", owner: str | None) -> None:
     """List the subscriptions, and how their endpoints stand."""
-    answer = await hub.get(_PATH, {"owner": owner})
-    if hub.as_json:
-        print_json(answer)
-        return
-    found = jsontext.convert(answer, Wishes).subscriptions
-    if not found:
-        say("There are no subscriptions.")
-        return
-    print_table(
-        ("subscription", "owner", "state", "failing since", "url"),
-        ((each.id, each.owner, each.state, each.failing_since, each.url) for each in found),
-    )
+    _tell(hub, await hub.get(webhooks.PATH, {"owner": owner}), webhooks.listed)
 
 
 def _filter_options(command: click.decorators.FC) -> click.decorators.FC:
-    for name, text in {
-        "language": "A language of the texts; the first one asked for comes first.",
-        "thread": "A thread, by the id of its first message.",
-        "marking": "A marking, such as TLP:CLEAR.",
-        "sdg": "A goal or target.",
-        "theme": "A theme.",
-        "kind": "A kind of message, such as activity_bulletin.",
-        "sender": "Whose messages.",
-    }.items():
-        command = click.option(f"--{name}", f"{name}s", multiple=True, help=f"{text}")(command)
+    for name, text in reversed([*webhooks.FIELDS.items()]):
+        command = click.option(f"--{name}", multiple=True, help=text)(command)
     return command
-
-
-def _filter(wanted: dict[str, tuple[str, ...]]) -> dict[str, Json]:
-    """The fields that are given; a goal is a number, a target is not."""
-    return {
-        name: [int(value) if name == "sdgs" and value.isdigit() else value for value in values]
-        for name, values in wanted.items()
-        if values
-    }
 
 
 @subscription.command(
@@ -176,21 +79,21 @@ async def create(
     **wanted: tuple[str, ...],
 ) -> None:
     """Subscribe for a participant. The secret is shown this once, and is for its owner."""
-    body: Json = {"url": url, "owner": owner, "ordered": ordered, "filter": _filter(wanted)}
+    body: Json = {"url": url, "owner": owner, "ordered": ordered, "filter": filter_of(wanted)}
     if output is None:
-        answer = await hub.post(_PATH, body)
-        made = jsontext.convert(answer, Created)
+        answer = await hub.post(webhooks.PATH, body)
+        made = jsontext.convert(answer, WithSecret)
         if not hub.as_json:
             say(made.secret)
     else:
         with new_private_file(output) as file:
-            answer = await hub.post(_PATH, body)
-            made = jsontext.convert(answer, Created)
+            answer = await hub.post(webhooks.PATH, body)
+            made = jsontext.convert(answer, WithSecret)
             file.write(f"{made.secret}\n")
     if hub.as_json:
         print_json(answer if output is None else {"id": made.id, "file": str(output)})
         return
-    note(f"The subscription is {made.id}, {made.state}; its public key is {made.key}.")
+    note(made.sentence)
     if made.state == "unproven":
         note(f"Its endpoint did not answer the challenge: nhri-hub subscription test {made.id}")
 
@@ -200,27 +103,7 @@ async def create(
 @asks_hub
 async def show(hub: "Hub", subscription_id: str) -> None:
     """Show a subscription; its secret is not shown."""
-    answer = await hub.get(_at(subscription_id))
-    if hub.as_json:
-        print_json(answer)
-        return
-    found = jsontext.convert(answer, Wish)
-    wishes = [
-        f"{name}: {', '.join(map(str, values))}" for name, values in found.filter.items() if values
-    ]
-    print_table(
-        ("", ""),
-        {
-            "owner": found.owner,
-            "url": found.url,
-            "state": found.state,
-            "failing since": found.failing_since,
-            "wants": "; ".join(wishes) or "everything that its owner may have",
-            "order": "by thread" if found.ordered else "none",
-            "created": found.created,
-            "public key": found.key,
-        }.items(),
-    )
+    _tell(hub, await hub.get(path(subscription_id)), webhooks.one)
 
 
 @subscription.command(epilog=examples(f"nhri-hub subscription end {_ID}"))
@@ -228,11 +111,8 @@ async def show(hub: "Hub", subscription_id: str) -> None:
 @asks_hub
 async def end(hub: "Hub", subscription_id: str) -> None:
     """End a subscription: nothing more is sent."""
-    answer = await hub.post(_at(subscription_id, "/end"), {})
-    if hub.as_json:
-        print_json(answer)
-    else:
-        say(f"The subscription {subscription_id} has ended.")
+    answer = await hub.post(path(subscription_id, "/end"), {})
+    _tell(hub, answer, lambda _: f"The subscription {subscription_id} has ended.")
 
 
 @subscription.command(epilog=examples(f"nhri-hub subscription test {_ID}"))
@@ -244,14 +124,14 @@ async def test(hub: "Hub", subscription_id: str) -> None:
     Exit code 1: it did not answer.
     """
     with progress("Asking the endpoint"):
-        answer = await hub.post(_at(subscription_id, "/test"), {})
+        answer = await hub.post(path(subscription_id, "/test"), {})
     tested = jsontext.convert(answer, Tested)
     if hub.as_json:
         print_json(answer)
     elif tested.proven:
-        say(f"The endpoint answered the challenge; the subscription is {tested.state}.")
+        say(tested.sentence)
     if not tested.proven:
-        raise NotSo(f"{tested.error} The subscription is {tested.state}.")
+        raise NotSo(tested.sentence)
 
 
 @subscription.command(epilog=examples(f"nhri-hub subscription attempts {_ID} --json"))
@@ -259,18 +139,7 @@ async def test(hub: "Hub", subscription_id: str) -> None:
 @asks_hub
 async def attempts(hub: "Hub", subscription_id: str) -> None:
     """List the last attempts. What the endpoint answered is for the owner alone."""
-    answer = await hub.get(_at(subscription_id, "/attempts"))
-    if hub.as_json:
-        print_json(answer)
-        return
-    made = jsontext.convert(answer, Attempts).attempts
-    if not made:
-        say("Nothing was sent yet.")
-        return
-    print_table(
-        ("time", "message", "attempt", "status", "error"),
-        ((each.time, each.message, each.attempt, each.status, each.error) for each in made),
-    )
+    _tell(hub, await hub.get(path(subscription_id, "/attempts")), webhooks.attempted)
 
 
 @subscription.command(epilog=examples(f"nhri-hub subscription dead {_ID}"))
@@ -278,18 +147,7 @@ async def attempts(hub: "Hub", subscription_id: str) -> None:
 @asks_hub
 async def dead(hub: "Hub", subscription_id: str) -> None:
     """List the messages that were set aside after their last attempt."""
-    answer = await hub.get(_at(subscription_id, "/dead"))
-    if hub.as_json:
-        print_json(answer)
-        return
-    letters = jsontext.convert(answer, DeadLetters).dead
-    if not letters:
-        say("No message was set aside.")
-        return
-    print_table(
-        ("message", "entry", "attempts"),
-        ((each.message, each.index, each.attempts) for each in letters),
-    )
+    _tell(hub, await hub.get(path(subscription_id, "/dead")), webhooks.set_aside)
 
 
 @subscription.command(
@@ -303,11 +161,8 @@ async def dead(hub: "Hub", subscription_id: str) -> None:
 @asks_hub
 async def redrive(hub: "Hub", subscription_id: str, messages: tuple[str, ...]) -> None:
     """Begin anew with messages that were set aside."""
-    answer = await hub.post(_at(subscription_id, "/redrive"), {"messages": [*messages]})
-    if hub.as_json:
-        print_json(answer)
-    else:
-        say(f"{jsontext.convert(answer, Counted).messages} messages are tried anew.")
+    answer = await hub.post(path(subscription_id, "/redrive"), {"messages": [*messages]})
+    _tell(hub, answer, webhooks.redriven)
 
 
 @subscription.command(
@@ -327,7 +182,7 @@ async def replay(
     following: int | None = -1
     with progress("Looking for the messages") as advance:
         while following is not None:
-            answer = await hub.post(_at(subscription_id, "/replay"), body | {"after": following})
+            answer = await hub.post(path(subscription_id, "/replay"), body | {"after": following})
             part = jsontext.convert(answer, Counted)
             count, following = count + part.messages, part.next
             advance(count, count)
