@@ -78,9 +78,14 @@ def option_of(group: click.Command, word: str) -> click.Parameter | None:
     return next((p for p in parameters if name in (*p.opts, *p.secondary_opts)), None)
 
 
+def itself(command: click.Command) -> click.Command:
+    """The command that takes over where its module is imported when it is used."""
+    return command.make_context(None, [], resilient_parsing=True).command
+
+
 def unknown_word(command: click.Command, words: list[str]) -> str | None:
     """The first word of a command line that the command tree does not know."""
-    rest = iter(words)
+    command, rest = itself(command), iter(words)
     for word in rest:
         if word.startswith("-"):
             option = option_of(command, word)
@@ -92,7 +97,7 @@ def unknown_word(command: click.Command, words: list[str]) -> str | None:
             children = [command.commands.get(name) for name in word.split("|")]
             if None in children:
                 return word
-            command = next(child for child in children if child is not None)
+            command = itself(next(child for child in children if child is not None))
     return None
 
 
@@ -179,6 +184,12 @@ def test_a_document_that_no_longer_matches_is_noticed(tmp_path):
     def demo(once):
         pass
 
+    class Later(click.Command):
+        def make_context(self, *args, **extra):
+            return hub.make_context(*args, **extra)
+
+    top = click.Group(commands={"later": Later("later")})
+
     text = (
         "Run `ONCE=1 make demo nothing`, `make test`.\n\n```sh\n$ nhri-hub --config x demon\n```\n"
     )
@@ -186,6 +197,8 @@ def test_a_document_that_no_longer_matches_is_noticed(tmp_path):
     assert [unknown_word(hub, words) for words in commands("nhri-hub", text)] == ["demon"]
     assert unknown_word(hub, ["--config", "x", "demo", "--once"]) is None
     assert unknown_word(hub, ["demo", "--twice"]) == "--twice"
+    assert unknown_word(top, ["later", "demo", "--once"]) is None
+    assert unknown_word(top, ["later", "demon"]) == "demon"
     assert broken_links(tmp_path / "a.md", "[a](b.md#c) [d](https://example.org) [e](#f)") == [
         "b.md#c"
     ]
