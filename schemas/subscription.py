@@ -92,6 +92,31 @@ class Counted(msgspec.Struct, frozen=True):
     next: int | None = None
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """What of the last days a filter would have let in; ``whole``: all of them was looked at."""
+
+    since: str
+    whole: bool
+    matched: int
+    messages: list["_Match"]
+
+    @property
+    def sentence(self) -> str:
+        """What there is to know besides the rows."""
+        only = len(self.messages)
+        first = f" Only the first {only} are shown." if only < self.matched else ""
+        rest = "" if self.whole else " There were so many that only the oldest were looked at."
+        return f"{self.matched} messages since {self.since}.{first}{rest}"
+
+
+class _Match(msgspec.Struct, frozen=True):
+    id: str
+    sender: str
+    kind: str
+    marking: str
+    accepted: str
+
+
 class _Wishes(msgspec.Struct, frozen=True):
     subscriptions: list[Wish]
 
@@ -190,6 +215,17 @@ def set_aside(answer: Json) -> Shown:
     return Table(
         ("message", "entry", "attempts"),
         tuple((each.message, each.index, each.attempts) for each in letters),
+    )
+
+
+def matching(answer: Json) -> Shown:
+    """The answer of ``POST …/dry-run``."""
+    matches = jsontext.convert(answer, Tried).messages
+    if not matches:
+        return "No message would have been sent."
+    return Table(
+        ("message", "accepted", "from", "kind", "marking"),
+        tuple((each.id, each.accepted, each.sender, each.kind, each.marking) for each in matches),
     )
 
 

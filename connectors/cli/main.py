@@ -72,6 +72,7 @@ for _name, _module, _help in (
     ("witness", "witness", "Show the keys that the log is cosigned with."),
     ("policy", "witness", "Print the region's quorum, to verify with offline."),
     ("console", "console", "Sign in at the hub's console, for its webhooks."),
+    ("subscription", "subscription", "Look after the institution's webhook subscriptions."),
     ("rotate", "rotate", "Replace the keys by new ones."),
     ("backup", "backup", "Write settings, keys, outbox and store into one sealed file."),
     ("restore", "backup", "Bring all of it back from such a file."),

@@ -9,7 +9,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import IO, TypeAlias
 
 import click
 from rich.console import Console
@@ -58,8 +59,8 @@ def print_json(value: Json) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under their headings; None is shown as nothing."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """Rows under their headings, which may all be empty; None is shown as nothing."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -78,3 +79,22 @@ def progress(what: str) -> Iterator[Advance]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def new_private_file(path: Path) -> Iterator[IO[str]]:
+    """A file that only its owner reads and that was not there before; gone again on an error.
+
+    It is made before the hub is asked: what the hub shows once must not be lost to a mistake in a
+    path.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be made: {error.strerror}.") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+    except BaseException:
+        path.unlink()
+        raise

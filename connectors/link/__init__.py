@@ -43,7 +43,7 @@ class HubRefused(LinkError):
     """The hub answered no, with a row of ``schemas.refusal`` or a code that is newer than ours.
 
     ``refusal`` is the recorded refusal of an authenticated sender's message, not yet verified.
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds. ``path`` leads to what is wrong in the request.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class HubRefused(LinkError):
         retryable: bool = False,
         retry_after: float | None = None,
         refusal: Acceptance | None = None,
+        path: str | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -61,6 +62,7 @@ class HubRefused(LinkError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.refusal = refusal
+        self.path = path
 
     @property
     def final(self) -> bool:

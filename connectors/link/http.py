@@ -28,6 +28,9 @@ MAX_ANSWER: Final = 17 * 1024 * 1024
 TIMEOUT: Final = 30.0
 """Seconds for an answer, beyond the time that the hub was asked to wait."""
 
+_ENDPOINT: Final = 60.0
+"""Seconds that the hub may need to hear what an endpoint makes of a challenge."""
+
 _LIFETIME: Final = 60
 _EARLY: Final = 5  # the ``Date`` header has whole seconds: never be ahead of the hub's clock
 _MAX_RETRY_AFTER: Final = 3600.0
@@ -51,6 +54,7 @@ class Problem(msgspec.Struct, frozen=True):
     title: str = ""
     retryable: bool = False
     refusal: Acceptance | None = None
+    path: str | None = None
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -172,6 +176,14 @@ class HttpLink:
     async def webhooks(self) -> tuple[Webhook, ...]:
         """``GET /v1/subscriptions``: our own webhook subscriptions."""
         return _typed(await self._ask("GET", "/v1/subscriptions"), _Subscriptions).subscriptions
+
+    async def ask_webhooks(self, path: str, body: bytes | None) -> bytes:
+        """``GET`` something of our webhook subscriptions, or ``POST`` a body about one.
+
+        The hub may have to ask its endpoint before it answers.
+        """
+        method = "GET" if body is None else "POST"
+        return await self._ask(method, path, body=body, wait=_ENDPOINT)
 
     async def witness_request(self, old: int) -> bytes:
         """``GET /v1/witness/request``."""
@@ -306,4 +318,5 @@ def _refusal(reply: _Reply) -> Unreachable | HubRefused:
         retryable=problem.retryable,
         retry_after=None if retry_after is None else min(retry_after, _MAX_RETRY_AFTER),
         refusal=problem.refusal,
+        path=None if problem.path is None else shown(problem.path),
     )

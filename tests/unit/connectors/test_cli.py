@@ -24,6 +24,7 @@ from connectors import joined, keys
 from connectors.alarms import Finding
 from connectors.cli import doctor, output, reading, succession
 from connectors.cli.main import main
+from connectors.cli.subscription import subscription
 from connectors.link import HubRefused, Unreachable
 from connectors.link.http import HttpLink
 from connectors.outbox import Outbox
@@ -41,7 +42,11 @@ from tests.simulator.waiting import until
 
 COMMANDS = (
     *("join", "run", "send", "inbox", "show", "respond", "evidence", "verify", "doctor"),
-    *("alarms", "witness", "policy", "console", "rotate", "backup", "restore"),
+    *("alarms", "witness", "policy", "console", "subscription", "rotate", "backup", "restore"),
+)
+WORDS = (
+    *(command for command in COMMANDS if command != "subscription"),
+    *(f"subscription {command}" for command in subscription.commands),
 )
 
 BULLETIN = """\
@@ -134,9 +139,9 @@ def notice(answer_by="2099-12-31"):
 # --- All commands ---
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", WORDS)
 async def test_every_command_explains_itself_with_an_example(command):
-    result = await typed(None, command, "--help")
+    result = await typed(None, *command.split(), "--help")
     assert "Examples:" in result.output
     assert f"nhri-connector {command}" in result.output
     assert "--json" in result.output
@@ -149,7 +154,15 @@ async def test_help_names_every_command_and_exit_code():
     assert "0 done, 1 the thing asked about is not so, 2 usage" in result.output
 
 
-@pytest.mark.parametrize("command", ["inbox", "verify --all", "doctor", "rotate", "send X"])
+async def test_what_has_commands_of_its_own_names_them():
+    result = await typed(None, "subscription", "--help")
+    for command in subscription.commands:
+        assert f"\n  {command} " in result.output
+
+
+@pytest.mark.parametrize(
+    "command", ["inbox", "verify --all", "doctor", "rotate", "send X", "subscription list"]
+)
 async def test_without_settings_a_command_says_how_to_get_them(command, tmp_path):
     file = bulletin(tmp_path)
     words = [str(file) if word == "X" else word for word in command.split()]
@@ -1332,6 +1345,41 @@ async def test_nothing_is_rotated_while_the_daemon_runs_or_something_waits(
     result = await typed(kz.path, "rotate", status=1)
     assert "1 messages and 0 receipts" in result.output
     assert rotations.statements == []
+
+
+# --- subscription: what the hub itself answers is in tests/integration/hub/ ---
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "says"),
+    [
+        (Unreachable("The hub did not answer in time."), 3, "The hub did not answer in time."),
+        (b'{"subscriptions": 1}', 3, "is it of another version?"),
+        (b"<h1>Welcome</h1>", 3, "is it of another version?"),
+        (HubRefused("forbidden", "No."), 4, "The hub refused: No.\n"),
+        (HubRefused("schema", "No.", path="$.url"), 4, "No. It is about $.url.\n"),
+        (HubRefused("busy", "No.", retryable=True), 4, "No. Try again later.\n"),
+        (
+            HubRefused("busy", "No.", retryable=True, retry_after=5.0),
+            4,
+            "No. Try again in 5 seconds.\n",
+        ),
+        (HubRefused("busy", "Come again.", retryable=True), 4, "Come again.\n"),
+    ],
+)
+async def test_what_the_hub_makes_of_a_request_about_webhooks_is_told(
+    two, monkeypatch, answer, status, says
+):
+    async def ask_webhooks(link, path, body):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    _, kz, _ = two
+    monkeypatch.setattr(HttpLink, "ask_webhooks", ask_webhooks)
+    result = await typed(kz.path, "subscription", "list", status=status)
+    assert says in result.stderr
+    assert result.stdout == ""
 
 
 # --- run ---

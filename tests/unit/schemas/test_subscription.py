@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas import subscription
+from schemas import jsontext, subscription
 from schemas.jsontext import Json
 from schemas.refusal import Refused
 from schemas.subscription import Table
@@ -80,6 +80,20 @@ def test_what_an_endpoint_made_of_a_challenge_is_a_sentence():
     assert failed.sentence == "The endpoint answered 404. The subscription is unproven."
     told = subscription.Tested(proven=False, state="unproven", error="No.", excerpt="Not found")
     assert told.sentence == "No. It answered “Not found”. The subscription is unproven."
+
+
+def test_a_dry_run_says_how_much_of_it_is_shown_and_was_looked_at():
+    match = {"id": "m", "sender": "kz", "kind": "k", "marking": "TLP:CLEAR", "accepted": "now"}
+    tried = {"since": "June", "whole": True, "matched": 1, "messages": [match]}
+
+    def sentence(**others):
+        return jsontext.convert(tried | others, subscription.Tried).sentence
+
+    assert sentence() == "1 messages since June."
+    assert sentence(matched=7).endswith("June. Only the first 1 are shown.")
+    assert sentence(whole=False).endswith(
+        "June. There were so many that only the oldest were looked at."
+    )
 
 
 def test_another_answer_is_refused_and_one_that_says_more_is_not():

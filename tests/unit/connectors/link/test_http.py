@@ -122,12 +122,18 @@ async def test_nobody_at_the_port_is_nobody_there(door, link):
 
 async def test_a_refusal_says_what_it_is_in_printable_characters(door, link):
     door.answer = lambda: problem(
-        429, code="quota", detail="Too\u202e many\n.", retryable=True, newer="field"
+        429,
+        code="quota",
+        detail="Too\u202e many\n.",
+        path="$.\u202ex",
+        retryable=True,
+        newer="field",
     )
     with pytest.raises(HubRefused) as caught:
         await link.submit(b"{}")
     assert (caught.value.code, caught.value.retryable, caught.value.final) == ("quota", True, False)
     assert caught.value.detail == "Too\\u202e many\\n."
+    assert caught.value.path == "$.\\u202ex"
 
 
 @pytest.mark.parametrize(
