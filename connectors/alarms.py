@@ -84,7 +84,8 @@ _ASK_OTHERS = (
 _ASK_HUB = "Ask the hub's operators; the entry in the log says when it was recorded."
 _MEND_WEBHOOK = (
     "Nothing is lost: every message is in the inbox, too. See to the program that receives the "
-    "webhooks, then have the hub's operators test the subscription, which switches it on again."
+    "webhooks, then test the subscription (`nhri-connector subscription test`), which switches it "
+    "on again."
 )
 _CALL_RECIPIENT = "Ask the recipient by telephone whether it has the message."
 
