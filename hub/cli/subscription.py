@@ -12,7 +12,7 @@ from hub.cli.output import new_private_file, note, print_json, print_table, prog
 from schemas import jsontext
 from schemas import subscription as webhooks
 from schemas.jsontext import Json
-from schemas.subscription import Counted, Shown, Tested, WithSecret, filter_of, path
+from schemas.subscription import Counted, Shown, Tested, Tried, WithSecret, filter_of, path
 
 if TYPE_CHECKING:
     from hub.cli.client import Hub
@@ -37,6 +37,8 @@ def _tell(hub: "Hub", answer: Json, shown: Callable[[Json], Shown]) -> None:
 
 _id = click.argument("subscription_id", metavar="ID")
 
+_owner = click.option("--owner", required=True, metavar="CODE", help="For which participant.")
+
 
 @subscription.command("list", epilog=examples("nhri-hub subscription list --owner undp"))
 @click.option("--owner", metavar="CODE", help="Only this participant's.")
@@ -54,12 +56,30 @@ def _filter_options(command: click.decorators.FC) -> click.decorators.FC:
 
 @subscription.command(
     epilog=examples(
+        "nhri-hub subscription dry-run --owner undp",
+        "nhri-hub subscription dry-run --owner undp --sender kz --theme places_of_detention",
+    )
+)
+@_owner
+@_filter_options
+@asks_hub
+async def dry_run(hub: "Hub", owner: str, **wanted: tuple[str, ...]) -> None:
+    """Show what of the last 30 days a participant would have been sent. Nothing is."""
+    body: Json = {"owner": owner, "filter": filter_of(wanted)}
+    answer = await hub.post(f"{webhooks.PATH}/dry-run", body)
+    _tell(hub, answer, webhooks.matching)
+    if not hub.as_json:
+        note(jsontext.convert(answer, Tried).sentence)
+
+
+@subscription.command(
+    epilog=examples(
         "nhri-hub subscription create https://hooks.undp.org/nhri --owner undp -o undp.secret",
         "nhri-hub subscription create https://hooks.undp.org/ --owner undp --sender kz --ordered",
     )
 )
 @click.argument("url")
-@click.option("--owner", required=True, metavar="CODE", help="For which participant.")
+@_owner
 @click.option("--ordered", is_flag=True, help="Messages of a thread one after the other.")
 @click.option(
     "-o",

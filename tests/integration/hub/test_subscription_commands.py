@@ -100,6 +100,17 @@ async def test_a_subscription_is_listed_shown_and_ended(hub, run, port):
     assert (again.exit_code, "no subscription with this id" in again.output) == (4, True)
 
 
+async def test_an_operator_sees_what_a_participant_would_be_sent(kz, run):
+    assert (await kz.send(audience=["undp"], marking="TLP:GREEN")).status == 201
+    tried = await run("dry-run", "--owner", "undp", "--sender", "kz")
+    assert "activity_bulletin.v1" in tried.stdout
+    assert tried.stderr.startswith("1 messages since ")
+    nothing = await run("dry-run", "--owner", "undp", "--sender", "kg", "--json")
+    assert json.loads(nothing.stdout)["messages"] == []
+    unsaid = await run("dry-run")
+    assert (unsaid.exit_code, "--owner" in unsaid.output) == (2, True)
+
+
 async def test_what_listens_needs_a_key_that_can_verify(run, tmp_path):
     for words, says in {
         (): "--key whpk_",
