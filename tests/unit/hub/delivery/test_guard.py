@@ -691,3 +691,57 @@ async def test_the_error_does_not_tell_where_inside_a_name_leads(neighbourhood, 
         answer = await post(to, neighbourhood)
     assert answer.error is not None
     assert "10." not in answer.error
+
+
+# --- A connection that does not come about ---
+
+CONNECT = Limits(connect=0.1)
+
+
+async def in_time(to, port):
+    """What is posted to a port; the test fails if that waits for more than its limit."""
+    async with asyncio.timeout(10):
+        return await to.post(f"https://{NAME}:{port}/hook", {"webhook-id": "1"}, BODY_SENT)
+
+
+def connecting(authority, port, resolve):
+    allowed = Allowed((ip_network(f"{ENDPOINT}/32"),), ports=frozenset({port}))
+    return Guard(allowed, CONNECT, resolve, authority.trusting)
+
+
+async def test_who_never_shakes_hands_is_left_in_time(authority):
+    left = asyncio.Event()
+
+    async def say_nothing(reader, writer):
+        await reader.read()  # the greeting, until the other side leaves
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, ENDPOINT, 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, connecting(authority, port, Names([ENDPOINT])) as to:
+        assert await in_time(to, port) == Answer(error=IN_TIME)
+        async with asyncio.timeout(10):
+            await left.wait()
+
+
+async def test_a_resolver_that_never_answers_is_waited_for_no_longer(authority):
+    async def never(host, port):
+        return await asyncio.get_running_loop().create_future()
+
+    async with connecting(authority, 443, never) as to:
+        assert await in_time(to, 443) == Answer(error=IN_TIME)
+
+
+async def test_an_address_that_does_not_accept_is_given_up_in_time(authority):
+    with contextlib.ExitStack() as sockets:
+        server = sockets.enter_context(socket.socket())
+        server.bind((ENDPOINT, 0))
+        server.listen(0)
+        port = server.getsockname()[1]
+        for _ in range(4):  # its line is full, and to whoever comes next it says nothing
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((ENDPOINT, port))
+        async with connecting(authority, port, Names([ENDPOINT])) as to:
+            assert await in_time(to, port) == Answer(error=IN_TIME)
