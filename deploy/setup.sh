@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that the programs which its arguments name are on this machine:
 #   setup.sh python                          prints the path of a Python that can build .venv
-#   setup.sh rabbitmq postgresql chromium openssl    what tests and demo start; prints nothing
+#   setup.sh rabbitmq postgresql chromium openssl node    what tests and demo start; prints nothing
 # On Debian and Ubuntu, as root or with sudo, it installs what is missing; elsewhere it says what
 # to install and fails. What a person has to know goes to stderr.
 set -eu
@@ -79,6 +79,11 @@ check_openssl() {
     lacks 'OpenSSL 3 is missing (openssl)' openssl
 }
 
+check_node() {
+    node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' >/dev/null 2>&1 && return
+    lacks 'Node.js 18 or newer is missing (node)' nodejs
+}
+
 check() {
     missing= packages= services=
     for need; do
@@ -126,8 +131,8 @@ install() {
 PATH=$PATH:$root/usr/sbin # not on everybody's PATH, and servers are there
 for need; do
     case $need in
-        python | rabbitmq | postgresql | chromium | openssl) ;;
-        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium, openssl." ;;
+        python | rabbitmq | postgresql | chromium | openssl | node) ;;
+        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium, openssl, node." ;;
     esac
 done
 check "$@"

@@ -17,6 +17,7 @@ INSTALLS = {
     "chromium": "usr/sbin/chromium",
     "chromium-browser": "usr/sbin/chromium-browser",
     "openssl": "usr/sbin/openssl",
+    "nodejs": "usr/sbin/node",
 }
 
 APT_GET = """#!/bin/sh
@@ -100,8 +101,8 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl")
-PACKAGES = ("rabbitmq-server", "postgresql", "chromium", "openssl")
+SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl", "node")
+PACKAGES = ("rabbitmq-server", "postgresql", "chromium", "openssl", "nodejs")
 
 
 def test_where_everything_is_there_nothing_is_said_or_done(machine):
@@ -110,6 +111,7 @@ def test_where_everything_is_there_nothing_is_said_or_done(machine):
     machine.file(INSTALLS["postgresql"])
     machine.program("chromium")
     machine.program("openssl")
+    machine.program("node")
     ran = machine.setup(*SERVERS)
     assert (ran.returncode, ran.stdout, ran.stderr, machine.done) == (0, "", "", [])
 
@@ -191,8 +193,10 @@ def test_without_root_and_sudo_it_says_what_to_install_and_stops(machine):
         "PostgreSQL 13 or newer is missing (initdb, postgres). "
         "Chromium is missing (chromium, chromium-browser or google-chrome). "
         "OpenSSL 3 is missing (openssl). "
+        "Node.js 18 or newer is missing (node). "
         "Install what is missing (on Debian and Ubuntu: "
-        "apt-get install rabbitmq-server postgresql chromium openssl), then run make again.\n"
+        "apt-get install rabbitmq-server postgresql chromium openssl nodejs), "
+        "then run make again.\n"
     )
     assert machine.done == []
 
@@ -201,6 +205,13 @@ def test_without_apt_get_it_says_what_to_install_and_stops(machine):
     ran = machine.setup("postgresql")
     assert ran.returncode == 1
     assert "PostgreSQL 13 or newer is missing (initdb, postgres)." in ran.stderr
+
+
+def test_a_node_that_is_too_old_counts_as_missing(machine):
+    machine.program("node", "#!/bin/sh\nexit 1\n")
+    ran = machine.setup("node")
+    assert ran.returncode == 1
+    assert "Node.js 18 or newer is missing (node)." in ran.stderr
 
 
 def test_ubuntu_has_chromium_by_another_name(machine):
@@ -246,4 +257,6 @@ def test_no_python_is_told(machine):
 def test_an_unknown_need_is_refused(machine):
     ran = machine.setup("rabbitmq", "oracle")
     assert ran.returncode == 1
-    assert "'oracle' is none of python, rabbitmq, postgresql, chromium, openssl." in ran.stderr
+    assert (
+        "'oracle' is none of python, rabbitmq, postgresql, chromium, openssl, node." in ran.stderr
+    )
