@@ -194,6 +194,18 @@ class WebhookStore(Protocol):
         """A part of the messages of a time, beyond an index: those that the subscription wants."""
         ...
 
+    async def look_back(
+        self, subscription: Subscription, directory: Directory, since: str, until: str, before: int
+    ) -> Looked:
+        """The same from the newest on, below an index."""
+        ...
+
+    async def named(
+        self, subscription: Subscription, directory: Directory, messages: Sequence[str]
+    ) -> Sequence[Match]:
+        """Those of these messages, a hundred at most, that the subscription wants."""
+        ...
+
     async def redrive(self, subscription_id: str, messages: Sequence[str], now: str) -> int:
         """Let deliveries that were set aside begin anew; all, where none are named. How many."""
         ...

@@ -358,9 +358,9 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of the last days a filter lets in: at most 100 messages, ``matched`` in all.
+    """What of the last days a filter lets in: the newest 100 messages, ``matched`` in all.
 
-    ``whole`` is false where there were more messages than are looked at.
+    ``whole`` is false where there were more messages than the newest that were looked at.
     """
 
     since: Time

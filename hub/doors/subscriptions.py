@@ -78,7 +78,10 @@ async def create(hub: Service, asked: Asked) -> web.Response:
 
 
 async def dry_run(hub: Service, asked: Asked) -> web.Response:
-    """``POST /v1/subscriptions/dry-run``: what of the last 30 days a filter would have let in."""
+    """``POST /v1/subscriptions/dry-run``: what of the last 30 days a filter would have let in.
+
+    The newest first, of the newest 5,000 messages at most; ``whole`` tells whether these were all.
+    """
     wanted = await body(asked, Trying)
     tried = await webhooks.try_out(hub, asked, wanted.owner, wanted.filter)
     return answer(
@@ -167,9 +170,10 @@ async def redrive(hub: Service, asked: Asked) -> web.Response:
 
 
 async def replay(hub: Service, asked: Asked) -> web.Response:
-    """``POST /v1/subscriptions/{id}/replay``: messages of a time once more, each by its own id.
+    """``POST /v1/subscriptions/{id}/replay``: messages once more, each by its own id.
 
-    Of at most 5,000 messages in one request; ``next`` is the ``after`` to go on with.
+    Those since a time, of at most 5,000 messages in one request, with ``next`` as the ``after`` to
+    go on with; or those that are named.
     """
     again = await webhooks.replay(hub, asked, await body(asked, Replaying))
     return answer({"messages": again.messages, "next": again.next})

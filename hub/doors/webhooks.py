@@ -4,7 +4,7 @@ Participants have their own; operators make them for others, look at all, and en
 endpoint answered is shown to nobody but the subscription's owner.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from hub.delivery.addresses import check_url
 from hub.delivery.guard import Answer
 from hub.delivery.schedule import Endpoint
 from hub.delivery.subscription import Filter, Subscription
-from hub.delivery.webhooks import EXCERPT, Attempt, Dead, Match, Webhooks
+from hub.delivery.webhooks import EXCERPT, Attempt, Dead, Looked, Match, Webhooks
 from hub.doors.access import PARTICIPANTS
 from hub.doors.answers import Tested
 from hub.doors.service import Asked, Service
@@ -61,9 +61,12 @@ class Redriving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Replaying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The messages of a time that match, sent again; with ``messages`` only these of them."""
+    """The messages that match, sent again: those since a time, or ``messages``.
 
-    since: Time
+    With both it is these of that time. ``after`` is the ``next`` of the answer before this one.
+    """
+
+    since: Time | None = None
     until: Time | None = None
     messages: Annotated[tuple[MessageId, ...], Meta(max_length=SHOWN)] = ()
     after: Annotated[int, Meta(ge=-1, le=MAX_SAFE_INTEGER)] = -1
@@ -77,7 +80,10 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """What of the last days a filter lets in; ``whole`` is false where not all was looked at."""
+    """What of the last days a filter lets in, the newest first.
+
+    ``whole`` is false where there were more messages than the newest that were looked at.
+    """
 
     since: str
     looked_at: int
@@ -186,24 +192,25 @@ async def try_out(hub: Service, asked: Asked, owner: str | None, wished: Filter)
     owner, now = owner_of(asked, owner), hub.clock()
     await _use(hub, asked)
     tried = Subscription("", owner, "", wished, False, (), Endpoint(), 0, "")
-    since = format_time(now - DRY_RUN)
-    matches, looked_at, after = await _look(hub, tried, since, format_time(now), -1)
-    return Tried(since, looked_at, after is None, matches)
+    since, until = format_time(now - DRY_RUN), format_time(now)
+    store, directory = worker(hub).store, hub.recorder.state.directory
+    looked = await _look(
+        lambda before: store.look_back(tried, directory, since, until, before), MAX_SAFE_INTEGER
+    )
+    return Tried(since, looked.looked_at, looked.next is None, looked.matches)
 
 
-async def _look(
-    hub: Service, subscription: Subscription, since: str, until: str, after: int | None
-) -> tuple[list[Match], int, int | None]:
+async def _look(part: Callable[[int], Awaitable[Looked]], start: int) -> Looked:
+    """One part after the other, from an index on, of ``LOOKED_AT`` messages and a part at most."""
     matches: list[Match] = []
     looked_at = 0
-    while after is not None and looked_at < LOOKED_AT:
-        part = await worker(hub).store.look(
-            subscription, hub.recorder.state.directory, since, until, after
-        )
-        matches += part.matches
-        looked_at += part.looked_at
-        after = part.next
-    return matches, looked_at, after
+    following: int | None = start
+    while following is not None and looked_at < LOOKED_AT:
+        found = await part(following)
+        matches += found.matches
+        looked_at += found.looked_at
+        following = found.next
+    return Looked(matches, looked_at, following)
 
 
 # --- The one that the address names ---
@@ -264,16 +271,34 @@ async def redrive(hub: Service, asked: Asked, wanted: Redriving) -> SentAgain:
 
 
 async def replay(hub: Service, asked: Asked, wanted: Replaying) -> SentAgain:
-    """Messages of a time once more, of at most ``LOOKED_AT``."""
+    """Messages of a time once more, of at most ``LOOKED_AT``, or those that are named.
+
+    Raises:
+        Refused: ``schema``: neither is given.
+    """
     about = await found(hub, asked)
-    now = format_time(hub.clock())
+    if wanted.since is None and not wanted.messages:
+        raise Refused("schema", "Say since when, or which messages.", "$.since")
     index = await _record(hub, asked, jobs.REPLAYED, about, wanted)
-    matches, _, after = await _look(hub, about, wanted.since, wanted.until or now, wanted.after)
-    if wanted.messages:
-        matches = [each for each in matches if each.id in wanted.messages]
-    await worker(hub).store.replay(about.id, matches, now)
+    looked = await _wanted_again(hub, about, wanted)
+    await worker(hub).store.replay(about.id, looked.matches, format_time(hub.clock()))
     worker(hub).wake((about.id,))
-    return SentAgain(len(matches), index, after)
+    return SentAgain(len(looked.matches), index, looked.next)
+
+
+async def _wanted_again(hub: Service, about: Subscription, wanted: Replaying) -> Looked:
+    store, directory = worker(hub).store, hub.recorder.state.directory
+    since, until = wanted.since or "", wanted.until
+    if wanted.messages:
+        named = await store.named(about, directory, wanted.messages)
+        of_the_time = [
+            each
+            for each in named
+            if since <= each.accepted and (until is None or each.accepted < until)
+        ]
+        return Looked(of_the_time, len(named), None)
+    over = until or format_time(hub.clock())
+    return await _look(lambda after: store.look(about, directory, since, over, after), wanted.after)
 
 
 async def alter(

@@ -313,13 +313,33 @@ class StoredWebhooks:
         self, subscription: Subscription, directory: Directory, since: str, until: str, after: int
     ) -> Looked:
         """A part of the messages of a time, beyond an index: those that the subscription wants."""
+        within = (_message.c.accepted >= since, _message.c.accepted < until)
+        return await self._look(subscription, directory, *within, _message.c.idx > after)
+
+    async def look_back(
+        self, subscription: Subscription, directory: Directory, since: str, until: str, before: int
+    ) -> Looked:
+        """The same from the newest on, below an index."""
+        within = (_message.c.accepted >= since, _message.c.accepted < until)
+        below = _message.c.idx < before
+        return await self._look(subscription, directory, *within, below, newest=True)
+
+    async def named(
+        self, subscription: Subscription, directory: Directory, messages: Sequence[str]
+    ) -> Sequence[Match]:
+        """Those of these messages, a hundred at most, that the subscription wants."""
+        looked = await self._look(subscription, directory, _message.c.id.in_(messages))
+        return looked.matches
+
+    async def _look(
+        self,
+        subscription: Subscription,
+        directory: Directory,
+        *conditions: ColumnElement[bool],
+        newest: bool = False,
+    ) -> Looked:
         offered = await self._database.read(
-            lambda connection: _offered(
-                connection,
-                _message.c.idx > after,
-                _message.c.accepted >= since,
-                _message.c.accepted < until,
-            )
+            lambda connection: _offered(connection, *conditions, newest=newest)
         )
         wishes = Wishes([subscription])
         matches = await asyncio.to_thread(

@@ -60,7 +60,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """The form: days, both of them too, and perhaps one message. ``after`` is where to go on."""
+    """The form: days, both of them too, or one message. ``after`` is where to go on."""
 
     since: str = ""
     until: str = ""
@@ -224,12 +224,12 @@ def replaying(form: Replay) -> Replaying:
     Raises:
         Refused: ``bad-request``: a day is none; ``schema``: the message's id is none.
     """
+    message = form.message.strip()
     try:
-        since = moment(form.since, over=False)
+        since = moment(form.since, over=False) if form.since or not message else None
         until = moment(form.until, over=True) if form.until else None
     except ValueError:
         raise Refused("bad-request", "Give a day as YYYY-MM-DD.") from None
-    message = form.message.strip()
     messages = [message] if message else []
     wanted = {"since": since, "until": until, "messages": messages, "after": form.after}
     return jsontext.convert(wanted, Replaying)

@@ -270,7 +270,7 @@ async def test_messages_of_some_days_are_sent_again(hub, clock, kz, undp, own, e
     await endpoint.until(4)
     await nothing_waits(hub, made)
     clock.forward(seconds=1)
-    await own.do(f"{here}/replay", since=day, message=f" {second} ")
+    await own.do(f"{here}/replay", message=f" {second} ")
     await endpoint.until(5)
     assert sorted(endpoint.ids[2:4]) == sorted([first, second])
     assert endpoint.ids[4] == second

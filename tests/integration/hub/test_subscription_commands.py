@@ -15,6 +15,7 @@ from hub.settings import Webhooks
 from tests import client
 
 PATIENCE = 90
+MESSAGE = "01890a5d-ac96-774b-bcce-b302099a8058"
 
 
 @pytest.fixture
@@ -95,6 +96,9 @@ async def test_a_subscription_is_listed_shown_and_ended(hub, run, port):
         assert says in (await run(what, name)).output
     assert "0 messages" in (await run("redrive", name)).output
     assert "0 messages" in (await run("replay", name, "--since", "2026-01-01T00:00:00.000Z")).output
+    assert "0 messages" in (await run("replay", name, "--message", MESSAGE)).output
+    neither = await run("replay", name)
+    assert (neither.exit_code, "--since" in neither.output) == (2, True)
     assert (await run("end", name)).exit_code == 0
     again = await run("end", name)
     assert (again.exit_code, "no subscription with this id" in again.output) == (4, True)

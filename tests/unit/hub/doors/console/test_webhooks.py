@@ -98,6 +98,10 @@ def test_a_replay_is_of_whole_days():
     assert replaying(Replay("2026-07-01")).until is None
 
 
+def test_a_message_is_replayed_without_its_day():
+    assert replaying(Replay(message=message_id(1))) == Replaying(messages=(message_id(1),))
+
+
 def test_a_day_that_is_none_is_said_to_be():
     with pytest.raises(Refused, match="YYYY-MM-DD"):
         replaying(Replay("01.07.2026"))
