@@ -90,13 +90,6 @@ Signer: TypeAlias = Secret | SigningKey
 Verifier: TypeAlias = Secret | PublicKey
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A key that signs, until the end of its overlap where it was replaced."""
-
-    key: Signer
-    until: datetime | None = None
-
-
 def parse_key(text: str) -> Secret | SigningKey | PublicKey:
     """Read a key as it is handed over; the prefix says what it is.
 
@@ -120,22 +113,6 @@ def parse_key(text: str) -> Secret | SigningKey | PublicKey:
         "A key is whsec_ and 24 to 64 bytes, whsk_ and 32 or 64 bytes that belong together, or "
         "whpk_ and 32 bytes, in base64.",
     )
-
-
-def in_force(held: Iterable[Held], now: datetime) -> tuple[Signer, ...]:
-    """The keys that sign at this moment."""
-    return tuple(each.key for each in held if each.until is None or now < each.until)
-
-
-def rotate(held: Iterable[Held], new: Signer, now: datetime) -> tuple[Held, ...]:
-    """The new key in front; those before it sign for the ``OVERLAP``, none longer than before."""
-    end = now + OVERLAP
-    kept = (
-        Held(each.key, end if each.until is None else min(each.until, end))
-        for each in held
-        if each.key != new and (each.until is None or now < each.until)
-    )
-    return (Held(new), *kept)
 
 
 def sign(keys: Iterable[Signer], webhook_id: str, now: datetime, body: bytes) -> dict[str, str]:

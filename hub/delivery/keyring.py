@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.delivery.subscription import Subscription
 from schemas import webhook
-from schemas.webhook import Held, Secret, Signer, SigningKey, in_force
+from schemas.webhook import Secret, Signer, SigningKey
 
 _LENGTH: Final = 32
 _DOMAIN: Final = "nhri-exchange webhooks"
@@ -43,11 +43,12 @@ class Keyring(msgspec.Struct, frozen=True):
 
     def signers(self, subscription: Subscription, now: datetime) -> Sequence[Signer]:
         """All that sign at this moment, the present secret first."""
-        held = (
-            Held(self.secret(subscription.id, each.number), each.until)
+        secrets = (
+            self.secret(subscription.id, each.number)
             for each in subscription.secrets
+            if each.until is None or now < each.until
         )
-        return (*in_force(held, now), self.key)
+        return (*secrets, self.key)
 
     def _derive(self, purpose: str) -> bytes:
         return _derived(self.seed, f"{_DOMAIN} {self.origin} {purpose}")

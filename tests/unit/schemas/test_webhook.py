@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas import webhook
 from schemas.refusal import Refused
-from schemas.webhook import Held, PublicKey, Secret, SigningKey
+from schemas.webhook import PublicKey, Secret, SigningKey
 
 NOW = datetime(2026, 7, 1, 9, tzinfo=UTC)
 SECRET = Secret(b"s" * 32)
@@ -162,31 +162,5 @@ class TestAKey:
             webhook.parse_key(PublicKey(bytes(32)).text)
 
     def test_is_not_in_what_a_log_shows(self):
-        assert "sss" not in repr(Held(SECRET))
-        assert "kkk" not in repr(Held(KEY))
-
-
-class TestARotation:
-    def test_lets_both_sign_for_a_day_and_then_the_new_one_alone(self):
-        held = webhook.rotate([Held(SECRET)], KEY, NOW)
-        day = timedelta(days=1)
-        assert webhook.in_force(held, NOW) == (KEY, SECRET)
-        assert webhook.in_force(held, NOW + day - timedelta(seconds=1)) == (KEY, SECRET)
-        assert webhook.in_force(held, NOW + day) == (KEY,)
-
-    def test_gives_an_older_key_no_longer_than_it_had(self):
-        first = webhook.rotate([Held(SECRET)], KEY, NOW)
-        second = webhook.rotate(first, OTHER, NOW + timedelta(hours=12))
-        assert [each.until for each in second] == [
-            None,
-            NOW + timedelta(hours=36),
-            NOW + timedelta(days=1),
-        ]
-
-    def test_drops_what_has_ended(self):
-        first = webhook.rotate([Held(SECRET)], KEY, NOW)
-        second = webhook.rotate(first, OTHER, NOW + timedelta(days=2))
-        assert [each.key for each in second] == [OTHER, KEY]
-
-    def test_to_the_same_key_changes_nothing(self):
-        assert webhook.rotate([Held(SECRET)], SECRET, NOW) == (Held(SECRET),)
+        assert "sss" not in repr([SECRET])
+        assert "kkk" not in repr([KEY])
