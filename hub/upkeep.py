@@ -7,9 +7,10 @@ from itertools import groupby
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from hub import authority, certificates
-from hub.delivery import wakeup
+from hub.delivery import schedule, wakeup
 from hub.doors.service import Service
 from hub.intake import membership, subscription
 from hub.intake.access import ExpireDeliveries
@@ -24,6 +25,7 @@ from hub.store.erasures import Erasures
 from schemas import entry as entries
 from schemas import policy
 from schemas.encoding import format_time, parse_time
+from schemas.refusal import Refused
 
 ROUND_SECONDS: Final = 20.0
 
@@ -93,6 +95,7 @@ async def _changes(service: Service, now: datetime, listed: frozenset[str]) -> N
         await service.change(CountedRefusals(code, count))
     await _erase(service, now, listed)
     await _report_webhooks(service, now)
+    await _disable_webhooks(service, now)
 
 
 async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> None:
@@ -150,6 +153,24 @@ async def _report_webhooks(service: Service, now: datetime) -> None:
     for _ in range(MAX_PARTS):
         if not await store.forget(format_time(now - KEEP_DELIVERED)):
             break
+
+
+async def _disable_webhooks(service: Service, now: datetime) -> None:
+    """Disable the endpoints that failed for days, also where nothing was left to be sent there."""
+    if service.webhooks is None:
+        return
+    for each in await service.webhooks.store.subscriptions():
+        endpoint, notice = schedule.after_waiting(each.endpoint, now)
+        if notice is None:
+            continue
+        with contextlib.suppress(Refused):  # it was ended meanwhile
+            after = replace(each, endpoint=endpoint)
+            recorded = await service.change(subscription.stand(each, after, notice))
+            service.webhooks.refresh()
+            if recorded.index is not None:  # no other hub was faster
+                log.warning(
+                    "webhook.notice", subscription=each.id, owner=each.owner, notice=notice.value
+                )
 
 
 async def _warn_of_ends(

@@ -222,6 +222,16 @@ def _event(endpoint: Endpoint, what: Heard, now: datetime) -> str:
     return "lasting" if lasted >= WARN_AFTER else what
 
 
+def after_waiting(endpoint: Endpoint, now: datetime) -> tuple[Endpoint, Notice | None]:
+    """An endpoint as time alone moves it: warned and quiet, it is disabled when its time is over.
+
+    The last retry of a message comes before that, and there may be no other message.
+    """
+    if endpoint.state is not EndpointState.WARNED:
+        return endpoint, None
+    return after_answer(endpoint, Heard.FAILED, now)
+
+
 def decided(endpoint: Endpoint, event: str) -> Endpoint:
     """An endpoint after what its holder did: ``proven`` or ``reset``.
 

@@ -516,6 +516,14 @@ async def dead_letters(owner, subscription, count):
     return found
 
 
+async def recorded(hub, kind, subscription):
+    """Who did something with a subscription, and what was asked for, as the log has it."""
+    query = {"subject": subscription["id"], "type": kind}
+    events = (await hub.operator.get("/v1/audit/events", **query))["events"]
+    assert all(event["entry"]["public"] == {} for event in events)
+    return [(event["entry"]["actor"], event["private"]) for event in events]
+
+
 async def test_what_was_set_aside_is_listed_and_can_be_begun_anew(hub, clock, kz, undp, endpoint):
     endpoint.status = 500
     made = await undp.subscribe(endpoint.url)
@@ -528,6 +536,8 @@ async def test_what_was_set_aside_is_listed_and_can_be_begun_anew(hub, clock, kz
     await endpoint.until(before + 1)
     assert set(endpoint.ids) == {sent}
     await dead_letters(undp, made, 0)
+    redriven = await recorded(hub, "subscription.redriven", made)
+    assert redriven == [("undp", {"messages": []})]
 
 
 async def test_a_time_is_replayed_under_the_same_ids(hub, kz, undp, endpoint):
@@ -547,6 +557,11 @@ async def test_a_time_is_replayed_under_the_same_ids(hub, kz, undp, endpoint):
     assert named["messages"] == 1
     await endpoint.until(4)
     assert endpoint.ids[3] == early
+    asked = {"since": since, "until": until, "messages": [], "after": -1}
+    assert await recorded(hub, "subscription.replayed", made) == [
+        ("undp", asked),
+        ("undp", asked | {"messages": [early]}),
+    ]
 
 
 async def test_a_dry_run_shows_what_would_have_matched_and_sends_nothing(hub, kz, kg, undp):

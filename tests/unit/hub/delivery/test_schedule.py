@@ -170,6 +170,26 @@ class TestAnEndpoint:
         ended, notice = after_answer(warned, Heard.FAILED, NOW + DAY)
         assert (ended.state, notice) == (EndpointState.DISABLED, Notice.DISABLED)
 
+    def test_that_was_warned_of_is_disabled_by_time_alone(self):
+        quiet = failing_for(5 * DAY, 2 * DAY)
+        before = NOW - timedelta(seconds=1)
+        assert schedule.after_waiting(quiet, before) == (quiet, None)
+        ended, notice = schedule.after_waiting(quiet, NOW)
+        assert (ended.state, notice) == (EndpointState.DISABLED, Notice.DISABLED)
+
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            ACTIVE,
+            failing_for(9 * DAY),
+            failing_for(9 * DAY, DAY - timedelta(seconds=1)),
+            Endpoint(EndpointState.DISABLED, NOW - 9 * DAY, NOW - 5 * DAY),
+        ],
+        ids=["active", "failing", "warned-late", "disabled"],
+    )
+    def test_that_was_not_warned_of_a_day_before_is_not_moved_by_time(self, endpoint):
+        assert schedule.after_waiting(endpoint, NOW) == (endpoint, None)
+
     def test_that_recovers_after_a_warning_says_so(self):
         assert after_answer(failing_for(4 * DAY, DAY), Heard.TAKEN, NOW) == (
             ACTIVE,
