@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import ETag, web
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from hub.doors import audit, evidence, shelf
 from hub.doors.service import Asked, Service, query
@@ -24,7 +25,7 @@ from schemas.vocabulary import THEMES
 PAGE = 20
 """Entries of one page."""
 
-_ROUNDS = 5
+_ROUNDS = 25
 """Searches for one page; then it is as full as it is."""
 
 _FRESH = timedelta(seconds=10)
@@ -40,12 +41,21 @@ _TO_THE_PUBLIC = Reader(None, body=True, receipts=False)
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page: ``lang`` is the language to show where there is a choice (BCP 47).
+    """Which page: with ``lang`` (BCP 47) of the messages with a text in that language.
 
     Without ``before``, which ``next`` links have, it is the newest page.
     """
 
-    lang: Annotated[str, Meta(pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$")] | None = None
+    lang: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$",
+                description="Only messages with a text in this language, which is shown.",
+            ),
+        ]
+        | None
+    ) = None
     before: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | UnsetType = UNSET
 
 
@@ -109,30 +119,34 @@ async def _answer(
 
 
 async def _page(hub: Service, channel: Channel) -> bytes:
-    """The document of one page. What may not be shown is searched past, a bounded time."""
+    """The document of one page. What is not shown is searched past, a bounded time."""
     found: list[Published] = []
     before: int | None = MAX_SAFE_INTEGER if channel.before is None else channel.before
+    wanted = EventFilter(
+        sender=channel.sender, theme=channel.theme, marking=publishing.MARKING, limit=PAGE
+    )
     for _ in range(_ROUNDS):
-        wanted = EventFilter(
-            sender=channel.sender,
-            theme=channel.theme,
-            marking=publishing.MARKING,
-            before=before,
-            limit=PAGE - len(found),
-        )
-        page = await hub.queries.search(wanted)
-        found += [each for event in page.events if (each := await _published(hub, event))]
-        before = page.next
+        page = await hub.queries.search(replace(wanted, before=before))
+        for event in page.events:
+            if len(found) == PAGE:
+                break
+            before = event.index
+            published = await _published(hub, event, channel.language)
+            if published is not None:
+                found.append(published)
+        else:
+            before = page.next
         if before is None or len(found) == PAGE:
             break
     place = Place(hub.settings.name, hub.settings.url.rstrip("/"), hub.recorder.state.directory)
     return publishing.document(place, channel, found, before)
 
 
-async def _published(hub: Service, event: Event) -> Published | None:
+async def _published(hub: Service, event: Event, language: str | None) -> Published | None:
+    """The message that an entry accepted; None where it is not shown."""
     entry = entries.decode(event.raw)
     message = await _opened(hub, entry.subject or "")
-    if message is None:
+    if message is None or not publishing.speaks(message, language):
         return None
     return Published(message, entry.time, await _replaces(hub, message))
 

@@ -32,7 +32,10 @@ T = TypeVar("T")
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A page of one feed: of an institution, of a theme or of all; below ``before`` in the log."""
+    """A page of one feed: of an institution, of a theme or of all; below ``before`` in the log.
+
+    With a ``language`` it has the messages with a text in it.
+    """
 
     sender: str | None = None
     theme: str | None = None
@@ -101,6 +104,15 @@ def _is_public(marking: str) -> bool:
     return marking in MARKINGS and MARKINGS[marking].public_feed
 
 
+def speaks(message: Message, wanted: str | None) -> bool:
+    """Whether a message has a text in a language, in whatever script and of whatever country."""
+    return wanted is None or _primary(wanted) in map(_primary, message.texts)
+
+
+def _primary(tag: str) -> str:
+    return tag.casefold().partition("-")[0]
+
+
 def nearest(known: Mapping[str, T], wanted: str | None) -> tuple[str, T]:
     """What there is in a language, in another script or of another country, or else the first.
 
@@ -108,12 +120,10 @@ def nearest(known: Mapping[str, T], wanted: str | None) -> tuple[str, T]:
         known: by language tag; at least one.
         wanted: a language tag (BCP 47), in whatever case.
     """
-    tag = (wanted or "").casefold()
-    primary = tag.partition("-")[0]
+    tag = wanted or ""
 
     def distance(own: str) -> tuple[bool, bool]:
-        own = own.casefold()
-        return own.partition("-")[0] != primary, own != tag
+        return _primary(own) != _primary(tag), own.casefold() != tag.casefold()
 
     return min(known.items(), key=lambda item: distance(item[0]))
 

@@ -94,11 +94,38 @@ async def test_a_question_that_means_nothing_is_refused(reader, query):
     assert (await reader(**query)).code == "bad-request"
 
 
-async def test_the_language_is_the_one_asked_for(feed, kz):
-    await publish(kz, texts={"kk": {"title": "Бару"}, "uz-Latn": {"title": "Tashrif"}})
-    for asked, shown in {"uz-Latn": "Tashrif", "uz": "Tashrif", "en": "Бару"}.items():
-        [entry] = atom.entries(await feed(lang=asked))
-        assert atom.text(entry, "title") == shown
+async def test_a_language_has_the_messages_with_a_text_in_it_and_shows_that(feed, kz, kg):
+    both = {"kk": {"title": "Бару"}, "uz-Latn": {"title": "Tashrif"}}
+    await publish(kz, texts=both)
+    await publish(kg, texts={"uz-Latn": {"title": "Borish"}})
+    for asked, shown in {
+        None: ["Borish", "Бару"],
+        "kk": ["Бару"],
+        "KK": ["Бару"],
+        "uz-Latn": ["Borish", "Tashrif"],
+        "uz": ["Borish", "Tashrif"],
+        "uz-Cyrl": ["Borish", "Tashrif"],
+        "en": [],
+        "kkk": [],
+    }.items():
+        read = await feed(**{} if asked is None else {"lang": asked})
+        assert [atom.text(entry, "title") for entry in atom.entries(read)] == shown
+    assert len(ids(await feed("/feed/member/kz", lang="uz"))) == 1
+    assert len(ids(await feed("/feed/theme/torture_prevention", lang="kk"))) == 1
+    assert ids(await feed("/feed/member/kg", lang="kk")) == []
+
+
+async def test_pages_of_a_language_are_as_full_as_others_and_lead_through_it(feed, kz):
+    in_russian = []
+    for _ in range(22):
+        await publish(kz)
+        in_russian.append(await publish(kz, texts={"ru": {"title": "Посещение"}}))
+    first = await feed(lang="ru")
+    address = urlsplit(str(atom.link(first, "next")))
+    second = await feed(f"{address.path}?{address.query}")
+    assert [*ids(first), *ids(second)] == in_russian[::-1]
+    assert len(ids(first)) == 20
+    assert atom.link(second, "next") is None
 
 
 async def test_pages_lead_from_one_to_the_next_through_everything(feed, hub, kz):
