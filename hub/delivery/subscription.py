@@ -5,9 +5,10 @@ sending: a role or a rule may have changed since the message was recorded. ``Fil
 holder's own wish among the messages that it receives.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ from hub.delivery.schedule import SENT_TO, Endpoint
 from schemas.kinds import KINDS
 from schemas.message import Code, Message, MessageId
 from schemas.refusal import Refused
-from schemas.vocabulary import MARKINGS, THEMES, RoleCode, is_sdg
+from schemas.vocabulary import MARKINGS, THEMES, RoleCode, is_language_range, is_sdg
 from schemas.webhook import OVERLAP
 
 NO_WEBHOOKS = "no-webhooks"
@@ -28,6 +29,8 @@ ROLE = "role"
 
 LANGUAGE_PATTERN = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)"
 """A language, and perhaps how it is written (RFC 5646); it stands for all that begin so."""
+
+NO_LANGUAGE = "{!r} marks no text; write a language as ru, uz or uz-Latn."
 
 Term: TypeAlias = int | str
 Terms: TypeAlias = Mapping[str, frozenset[Term] | None]
@@ -106,27 +109,35 @@ def rotate(secrets: tuple[Generation, ...], now: datetime) -> tuple[Generation, 
     return (Generation(secrets[0].number + 1), *kept)
 
 
+def _kinds(kind: str) -> set[str]:
+    return {kind, kind.rpartition(".")[0]}
+
+
+# Field -> what may stand there, and what is said of anything else.
+_VOCABULARY: Mapping[str, tuple[Callable[[Term], bool], str]] = MappingProxyType(
+    {
+        "kinds": (
+            {name for kind in KINDS for name in _kinds(kind)}.__contains__,
+            "{!r} is no kind of message.",
+        ),
+        "themes": (THEMES.__contains__, "{!r} is not a theme."),
+        "sdgs": (is_sdg, "{!r} is no goal or target."),
+        "markings": (MARKINGS.__contains__, f"The markings are {', '.join(MARKINGS)}."),
+        "languages": (lambda tag: is_language_range(str(tag)), NO_LANGUAGE),
+    }
+)
+
+
 def check(wished: Filter) -> None:
     """Refuse a filter that could never be met: a word in it is not of the vocabulary.
 
     Raises:
         Refused: ``schema``.
     """
-    kinds = {name for kind in KINDS for name in _kinds(kind)}
-    for position, kind in enumerate(wished.kinds):
-        if kind not in kinds:
-            raise Refused("schema", f"{kind!r} is no kind of message.", f"$.kinds[{position}]")
-    for position, theme in enumerate(wished.themes):
-        if theme not in THEMES:
-            raise Refused("schema", f"{theme!r} is not a theme.", f"$.themes[{position}]")
-    for position, sdg in enumerate(wished.sdgs):
-        if not is_sdg(sdg):
-            raise Refused("schema", f"{sdg!r} is no goal or target.", f"$.sdgs[{position}]")
-    for position, marking in enumerate(wished.markings):
-        if marking not in MARKINGS:
-            raise Refused(
-                "schema", f"The markings are {', '.join(MARKINGS)}.", f"$.markings[{position}]"
-            )
+    for field, (is_known, otherwise) in _VOCABULARY.items():
+        for position, term in enumerate(getattr(wished, field)):
+            if not is_known(term):
+                raise Refused("schema", otherwise.format(term), f"$.{field}[{position}]")
 
 
 def egress(marking: str, role: RoleCode) -> str | None:
@@ -135,10 +146,6 @@ def egress(marking: str, role: RoleCode) -> str | None:
     if not rule.webhooks or rule.sealed:
         return NO_WEBHOOKS
     return None if role in rule.receivers else ROLE
-
-
-def _kinds(kind: str) -> set[str]:
-    return {kind, kind.rpartition(".")[0]}
 
 
 def terms(message: Message) -> Terms:

@@ -3,7 +3,12 @@
 from schemas.vocabulary.activities import ACTIVITIES, JOINT_ACTIONS
 from schemas.vocabulary.countries import COUNTRIES
 from schemas.vocabulary.ganhri import ACCREDITATIONS, Accreditation, ganhri_status
-from schemas.vocabulary.languages import LANGUAGES, Language, is_language_tag
+from schemas.vocabulary.languages import (
+    LANGUAGES,
+    Language,
+    is_language_range,
+    is_language_tag,
+)
 from schemas.vocabulary.markings import MARKINGS, Marking
 from schemas.vocabulary.roles import ROLES, Role, RoleCode
 from schemas.vocabulary.sdgs import SDG_GOALS, SDG_TARGETS, is_sdg
@@ -30,6 +35,7 @@ __all__ = [
     "RoleCode",
     "Titles",
     "ganhri_status",
+    "is_language_range",
     "is_language_tag",
     "is_sdg",
 ]

@@ -50,3 +50,8 @@ def is_language_tag(tag: str) -> bool:
     if match is None or match["language"] in _THREE_LETTER_NAMES:
         return False
     return match["language"] != "uz" or match["script"] is not None
+
+
+def is_language_range(tag: str) -> bool:
+    """Whether texts can be asked for by ``tag``: by each that may mark one, and by ``uz``."""
+    return tag == "uz" or is_language_tag(tag)

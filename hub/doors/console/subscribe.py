@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from hub.delivery.subscription import LANGUAGE_PATTERN, egress
+from hub.delivery.subscription import NO_LANGUAGE, egress
 from hub.delivery.webhooks import Match
 from hub.doors import webhooks
 from hub.doors.console.done import done
@@ -21,7 +21,7 @@ from schemas.directory import Directory, State
 from schemas.encoding import UUID7_PATTERN
 from schemas.kinds import KINDS
 from schemas.refusal import Refused
-from schemas.vocabulary import MARKINGS, SDG_GOALS, THEMES
+from schemas.vocabulary import MARKINGS, SDG_GOALS, THEMES, is_language_range
 
 BOXES: Final = ("senders", "kinds", "markings", "themes", "sdgs")
 """Fields of a filter whose values are ticked; the box of one is named ``senders-kz``."""
@@ -161,9 +161,8 @@ def wanted(fields: Mapping[str, str]) -> Subscribing:
 def _languages(text: str) -> Sequence[str]:
     found = re.split(r"[\s,;]+", text.strip()) if text.strip() else []
     for tag in found:
-        if not re.fullmatch(LANGUAGE_PATTERN, tag):
-            say = f"{tag!r} is no tag of a language; write ru or uz-Latn."
-            raise Refused("schema", say, "$.languages")
+        if not is_language_range(tag):
+            raise Refused("schema", NO_LANGUAGE.format(tag), "$.languages")
     return found
 
 

@@ -370,7 +370,7 @@ async def test_nobody_who_is_suspended_can_be_chosen(hub, desk):
     [
         ({"url": "http://hooks.example.org/"}, "url", "begins with https://"),
         ({"url": "https://10.0.0.1/"}, "url", "give a public address"),
-        ({"languages": "Russian"}, "languages", "is no tag of a language"),
+        ({"languages": "Russian"}, "languages", "marks no text; write a language as"),
         ({"threads": "x"}, "threads", "is no id of a message"),
         ({"markings-TLP:PINK": "on"}, "markings", "The markings are"),
         ({"sdgs-99": "on"}, "sdgs", "is no goal"),

@@ -87,6 +87,9 @@ class TestAFilter:
             ({"senders": ["KZ"]}, "regex", "$.senders[0]"),
             ({"threads": ["1"]}, "regex", "$.threads[0]"),
             ({"languages": ["русский"]}, "regex", "$.languages[0]"),
+            ({"languages": ["ru", "uz-latn"]}, "'uz-latn' marks no text", "$.languages[1]"),
+            ({"languages": ["uzb-Latn"]}, "'uzb-Latn' marks no text", "$.languages[0]"),
+            ({"languages": ["uz-UZ"]}, "'uz-UZ' marks no text", "$.languages[0]"),
             ({"regions": []}, "unknown field", "$.regions"),
         ],
     )
@@ -99,3 +102,4 @@ class TestAFilter:
         subscription.check(
             Filter(("kz",), ("activity_bulletin", "joint_action_notice.v1"), ("women",), (5, "5.2"))
         )
+        subscription.check(Filter(languages=("ru", "uz", "uz-Latn", "ru-KZ", "kaa")))
