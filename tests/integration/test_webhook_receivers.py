@@ -20,6 +20,7 @@ from hub.delivery import schedule
 from hub.delivery.addresses import PORTS, Allowed
 from hub.delivery.guard import Guard, Limits
 from hub.delivery.response import MAX_ANSWER
+from hub.delivery.webhooks import ROUND_SECONDS
 from hub.demo.program import accepts
 from schemas import cloudevent, jsontext, webhook
 from schemas.encoding import b64url
@@ -149,6 +150,7 @@ def test_the_document_tells_the_numbers_of_the_code():
     limits = Limits()
     assert f"{limits.head:g} seconds for its head and {limits.body:g} for its body" in TEXT
     assert f"{MAX_ANSWER // 1024} KiB are read" in TEXT
+    assert f"holds at the others within {ROUND_SECONDS:g}\nseconds" in TEXT
     assert f"the port {' or '.join(map(str, sorted(PORTS)))}" in TEXT
 
 
