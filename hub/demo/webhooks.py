@@ -74,14 +74,14 @@ class Trusted(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """One subscriber's system. It takes a webhook once, however often it comes."""
+    """One subscriber's system. It keeps each post; a webhook that comes twice counts once."""
 
     def __init__(self, owner: str, folder: Path, port: int) -> None:
         """``folder`` is where it keeps what it took, in this and in earlier runs."""
         self.owner = owner
         self.url = f"http://{HOST}:{port}/"
         self.problems: list[str] = []
-        self.taken = {path.stem for path in folder.glob("*.json")}
+        self.taken = {path.name.partition(".")[0] for path in folder.glob("*.json")}
         self.news = asyncio.Event()
         self.trusted: Trusted | None = None
         self._folder = folder
@@ -110,7 +110,8 @@ class Receiver:
         if event.type == CHALLENGE:
             return web.Response(text=jsontext.convert(event.data, Challenge).challenge)
         kept = Kept(headers, raw.decode())
-        _write(self._folder / f"{event.id}.json", msgspec.json.encode(kept))
+        times = sum(1 for _ in self._folder.glob(f"{event.id}.*.json"))
+        _write(self._folder / f"{event.id}.{times + 1}.json", msgspec.json.encode(kept))
         self.taken.add(event.id)
         self.news.set()
         return web.Response()

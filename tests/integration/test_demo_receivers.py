@@ -69,7 +69,7 @@ async def test_a_challenge_is_answered_once_the_secret_is_known(listening, trust
     assert undp.problems == []
 
 
-async def test_a_webhook_is_kept_as_it_came_and_counts_once(listening, trusted, tmp_path):
+async def test_a_webhook_is_kept_each_time_as_it_came_and_counts_once(listening, trusted, tmp_path):
     async with listening() as receivers:
         undp = receivers["undp"]
         undp.trust(trusted)
@@ -78,10 +78,11 @@ async def test_a_webhook_is_kept_as_it_came_and_counts_once(listening, trusted, 
             assert await post(undp, EVENT) == (200, "")
         await asyncio.wait_for(waiting, 10)
 
-    [kept] = (tmp_path / "webhooks" / "undp").iterdir()
-    told = json.loads(kept.read_bytes())
-    assert told["body"].encode() == jsontext.encode(EVENT)
-    assert told["headers"]["webhook-id"] == EVENT.id
+    kept = sorted((tmp_path / "webhooks" / "undp").iterdir())
+    assert [path.name for path in kept] == [f"{EVENT.id}.1.json", f"{EVENT.id}.2.json"]
+    for told in (json.loads(path.read_bytes()) for path in kept):
+        assert told["body"].encode() == jsontext.encode(EVENT)
+        assert told["headers"]["webhook-id"] == EVENT.id
     assert undp.taken == {EVENT.id}
 
 
