@@ -115,6 +115,27 @@ async def test_an_operator_sees_what_a_participant_would_be_sent(kz, run):
     assert (unsaid.exit_code, "--owner" in unsaid.output) == (2, True)
 
 
+async def test_every_option_is_a_field_of_the_filter_and_given_twice_has_both(run, port):
+    wished: dict[str, list[int | str]] = {
+        "sender": ["kz", "undp"],
+        "kind": ["activity_bulletin", "joint_action_notice.v1"],
+        "theme": ["women", "children"],
+        "sdg": [16, "5.2"],
+        "marking": ["TLP:CLEAR", "TLP:GREEN"],
+        "thread": [MESSAGE, MESSAGE[:-1] + "9"],
+        "language": ["ru", "uz-Latn"],
+    }
+    options = [
+        word for name, terms in wished.items() for each in terms for word in (f"--{name}", each)
+    ]
+    made = await run("create", f"http://127.0.0.1:{port}/", "--owner", "undp", *options, "--json")
+    assert made.exit_code == 0, made.output
+    shown = await run("show", json.loads(made.stdout)["id"], "--json")
+    assert json.loads(shown.stdout)["filter"] == {f"{name}s": of for name, of in wished.items()}
+    refused = await run("create", "https://hooks.undp.org/", "--owner", "undp", "--theme", "x")
+    assert (refused.exit_code, "'x' is not a theme" in refused.output) == (4, True)
+
+
 async def test_what_listens_needs_a_key_that_can_verify(run, tmp_path):
     for words, says in {
         (): "--key whpk_",
