@@ -1,5 +1,5 @@
 # Needs make and Python 3.11 or newer; .venv is built from the lock file, and deploy/setup.sh sees
-# to servers and browser where a target needs them.
+# to servers, browser and Node.js where a target needs them.
 .DEFAULT_GOAL := help
 
 # Tests start the programs hundreds of times: they are compiled once, whatever the machine says.
