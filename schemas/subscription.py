@@ -105,7 +105,7 @@ class Tried(msgspec.Struct, frozen=True):
         """What there is to know besides the rows."""
         only = len(self.messages)
         first = f" Only the first {only} are shown." if only < self.matched else ""
-        rest = "" if self.whole else " There were so many that only the oldest were looked at."
+        rest = "" if self.whole else " There were so many that only the newest were looked at."
         return f"{self.matched} messages since {self.since}.{first}{rest}"
 
 

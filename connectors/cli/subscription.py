@@ -301,17 +301,26 @@ def redrive(site: Site, subscription_id: str, messages: tuple[str, ...]) -> None
 
 
 @subscription.command(
-    epilog=examples(f"nhri-connector subscription replay {_ID} --since 2026-07-01T00:00:00.000Z")
+    epilog=examples(
+        f"nhri-connector subscription replay {_ID} --since 2026-07-01T00:00:00.000Z",
+        f"nhri-connector subscription replay {_ID} --message 01890a5d-ac96-774b-bcce-b302099a8058",
+    )
 )
 @_id
-@click.option("--since", required=True, metavar="TIME", help="From this time on.")
+@click.option("--since", metavar="TIME", help="From this time on.")
 @click.option("--until", metavar="TIME", help="Before this time.")
 @_messages
 @_asks_hub
 def replay(
-    site: Site, subscription_id: str, since: str, until: str | None, messages: tuple[str, ...]
+    site: Site,
+    subscription_id: str,
+    since: str | None,
+    until: str | None,
+    messages: tuple[str, ...],
 ) -> None:
-    """Send the messages of a time that match once more, each under its own id."""
+    """Send the messages since a time, or those named, that match once more under their own ids."""
+    if since is None and not messages:
+        raise click.UsageError("Say since when (--since), or which messages (--message).")
     body: dict[str, Json] = {"since": since, "until": until, "messages": [*messages]}
     count = 0
     following: int | None = -1

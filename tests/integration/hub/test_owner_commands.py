@@ -203,6 +203,7 @@ async def test_what_was_set_aside_is_listed_and_begun_anew_and_a_time_is_replaye
     await endpoint.until(before + 2)
     assert set(endpoint.ids) == {sent}
     assert await ohchr.told("replay", made["id"], "--since", until) == {"messages": 0}
+    assert await ohchr.told("replay", made["id"], "--message", sent) == {"messages": 1}
 
 
 async def test_a_replay_goes_on_until_all_were_looked_at(kz, ohchr, endpoint, clock, monkeypatch):

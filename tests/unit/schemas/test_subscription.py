@@ -92,7 +92,7 @@ def test_a_dry_run_says_how_much_of_it_is_shown_and_was_looked_at():
     assert sentence() == "1 messages since June."
     assert sentence(matched=7).endswith("June. Only the first 1 are shown.")
     assert sentence(whole=False).endswith(
-        "June. There were so many that only the oldest were looked at."
+        "June. There were so many that only the newest were looked at."
     )
 
 
