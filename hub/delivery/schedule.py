@@ -64,7 +64,8 @@ class DeliveryState(StrEnum):
 
 
 # (state, event) -> state; what is missing does not happen. ``exhausted`` is a failure after the
-# last retry, ``forbidden`` the marking's rule at the moment of sending.
+# last retry, ``forbidden`` the marking's rule at the moment of sending, which decides again on what
+# is ``replayed``.
 DELIVERY_MOVES: Mapping[tuple[DeliveryState, str], DeliveryState] = MappingProxyType(
     {
         (DeliveryState.WAITING, "taken"): DeliveryState.DELIVERED,
@@ -74,6 +75,7 @@ DELIVERY_MOVES: Mapping[tuple[DeliveryState, str], DeliveryState] = MappingProxy
         (DeliveryState.WAITING, "forbidden"): DeliveryState.WITHHELD,
         (DeliveryState.DEAD, "replayed"): DeliveryState.WAITING,
         (DeliveryState.DELIVERED, "replayed"): DeliveryState.WAITING,
+        (DeliveryState.WITHHELD, "replayed"): DeliveryState.WAITING,
     }
 )
 

@@ -6,13 +6,21 @@ import pytest
 from msgspec.structs import replace
 
 from hub.delivery.guard import Answer
-from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
+from hub.delivery.schedule import (
+    DELIVERY_MOVES,
+    DeliveryState,
+    Due,
+    EndpointState,
+    Heard,
+    Notice,
+)
 from hub.delivery.subscription import Filter
 from hub.delivery.webhooks import Claimed, Result, Standing
 from hub.intake import subscription as jobs
 from hub.intake.erasure import Erase
 from hub.intake.subscription import Create, Report, Reported, Terms
 from hub.ledger.sequence import Draft
+from hub.store import webhooks as stored
 from hub.store.webhooks import StoredWebhooks
 from schemas.encoding import format_time
 from tests.builders import NOW, message, message_id
@@ -22,7 +30,8 @@ from tests.contracts.test_store import running
 address, database, store = test_store.address, test_store.database, test_store.store
 
 URL = "https://hooks.example.org/"
-LATER = format_time(NOW + timedelta(minutes=1))
+MINUTE = timedelta(minutes=1)
+LATER = format_time(NOW + MINUTE)
 TIME = format_time(NOW)
 
 
@@ -56,6 +65,22 @@ async def claim(webhooks, made, most=10, now=TIME):
 
 async def settle(webhooks, *results):
     return await webhooks.turn(results, {}, TIME, LATER)
+
+
+async def matched(store, webhooks):
+    """Match until nothing more waits, as the hub does; in how many batches."""
+    batches, more = 0, True
+    while more:
+        more, _ = await webhooks.match(store.recorder.state.directory, TIME)
+        batches += 1
+    return batches
+
+
+async def owing(webhooks, made):
+    """The ids of the messages that are owed to a subscription."""
+    claimed = await claim(webhooks, made, 100)
+    sent = await webhooks.sent([each.index for each in claimed])
+    return sorted(sent[each.index].id for each in claimed)
 
 
 def failed(claimed, state=DeliveryState.WAITING, at=NOW):
@@ -92,6 +117,46 @@ async def test_a_message_is_owed_once_and_claimed_by_one(store, webhooks):
     assert await claim(webhooks, made) == []
     # Whoever claimed them has died: the lease is over.
     assert len(await claim(webhooks, made, now=LATER)) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "owed_at_once", "count", "batches"),
+    [
+        (2, 100, 3, 2),  # the last batch is not full
+        (2, 100, 4, 3),  # it is, and only the next look shows that it was the last
+        (2, 2, 5, 5),  # each message owes more than a batch may, and is one alone
+        (100, 2, 3, 3),
+        (2, 6, 4, 3),  # the second message of a batch owes the last row that it may
+        (100, 6, 5, 3),
+    ],
+)
+async def test_messages_that_are_matched_in_batches_are_owed_one_and_all(
+    store, webhooks, monkeypatch, batch, owed_at_once, count, batches
+):
+    monkeypatch.setattr(stored, "BATCH", batch)
+    monkeypatch.setattr(stored, "OWED", owed_at_once)
+    everybody = [await subscribe(store, 100 + number) for number in range(3)]
+    sent = [message_id(number) for number in range(1, count + 1)]
+    for each in sent:
+        await store.send(message(id=each, audience=["undp"], marking="TLP:GREEN"))
+    taken = await matched(store, webhooks)
+    assert [await owing(webhooks, made) for made in everybody] == [sent] * 3
+    assert taken == batches
+
+
+async def test_messages_that_are_looked_at_in_parts_are_found_one_and_all(
+    store, webhooks, monkeypatch
+):
+    made = await owed(store, webhooks, 1, 2, 3, 4)
+    monkeypatch.setattr(stored, "BATCH", 2)
+    found, looked_at = [], []
+    following: int | None = -1
+    while following is not None:
+        looked = await webhooks.look(made, store.recorder.state.directory, TIME, LATER, following)
+        found += [each.id for each in looked.matches]
+        looked_at.append(looked.looked_at)
+        following = looked.next
+    assert (found, looked_at) == ([message_id(n) for n in (1, 2, 3, 4)], [2, 2, 0])
 
 
 async def test_what_is_claimed_says_whether_it_was_erased_before(store, webhooks):
@@ -172,6 +237,18 @@ async def test_what_was_set_aside_begins_anew_and_is_reported_once(store, webhoo
     assert await webhooks.outcomes(LATER, LATER) == ()
     assert await webhooks.redrive(made.id, [message_id(1)], TIME) == 1
     assert len(await claim(webhooks, made)) == 1
+
+
+@pytest.mark.parametrize("state", DeliveryState)
+async def test_what_is_replayed_moves_as_the_table_says(store, webhooks, state):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    following = NOW + MINUTE if state is DeliveryState.WAITING else None
+    await settle(webhooks, replace(failed(claimed), due=Due(state, following)))
+    looked = await webhooks.look(made, store.recorder.state.directory, TIME, LATER, -1)
+    await webhooks.replay(made.id, looked.matches, TIME)
+    begun = [Claimed(made.id, claimed.index, 1)]
+    assert await claim(webhooks, made) == (begun if (state, "replayed") in DELIVERY_MOVES else [])
 
 
 async def test_what_is_owed_is_counted_by_what_waits_and_what_was_set_aside(store, webhooks):
