@@ -4,7 +4,9 @@ A crash at any point: a row that was claimed is due again when its lease is over
 the same ``webhook-id``. What was sent and not yet settled is sent once more; nothing is lost.
 
 One endpoint delays nobody: it has its place in the ``Lines``, and no more posts a second than its
-``Pace``.
+``Pace``. One that asks for a rest (``Retry-After``) gets it from the whole subscription, and from
+no other: a stranger's path on the same host silences nobody. Rests are kept in memory: a hub that
+starts, or another hub of the log, posts once more and is told again.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
@@ -264,6 +266,9 @@ class WebhookStore(Protocol):
 
 Tell = Callable[[Told], Awaitable[None]]
 
+_Address: TypeAlias = tuple[str, str | None]
+"""A subscription and its URL: what was answered at one says nothing of the next one."""
+
 
 class _Waiting(msgspec.Struct, frozen=True):
     """A delivery in line, and how long it may wait there."""
@@ -299,6 +304,8 @@ class Webhooks:
         # What is due within a round; what is due later the rounds find, however much it is.
         self._later: list[tuple[datetime, str]] = []
         self._pace = Pace()
+        self._rests: dict[_Address, datetime] = {}
+        self._gone: set[_Address] = set()  # they said so, and it is not written yet
         self._lines = Lines[_Waiting](slots)
         self._results: list[Result] = []
         self._messages = _Messages(keyring)
@@ -402,10 +409,7 @@ class Webhooks:
         """Write what came back and claim what is due; whether there may be more to claim."""
         now = self._clock()
         if self._stale or now >= self._round:
-            self._stale, self._round = False, now + timedelta(seconds=ROUND_SECONDS)
-            self._known = {each.id: each for each in await self.store.subscriptions()}
-            self._hot |= dict.fromkeys(await self.store.due(format_time(now)))
-            self._pace.forget(now)
+            await self._look_at_all(now)
         while self._later and self._later[0][0] <= now:
             self._hot[heapq.heappop(self._later)[1]] = None
         results, self._results = self._results, []
@@ -431,10 +435,20 @@ class Webhooks:
             self._pace.take(_line(self._known[name]).endpoint, count, now)
             if count == room[name]:
                 self._hot[name] = None  # behind all others
+        written = (each for each in results if each.heard is Heard.GONE)
+        self._gone -= {(each.claimed.subscription, each.url) for each in written}
         await self._stand(turn, tell)
         await self._begin(turn.claimed, now + MAX_IN_LINE)
         # Where nothing was due, others that are hot have the room now.
         return True
+
+    async def _look_at_all(self, now: datetime) -> None:
+        """Begin a round."""
+        self._stale, self._round = False, now + timedelta(seconds=ROUND_SECONDS)
+        self._known = {each.id: each for each in await self.store.subscriptions()}
+        self._hot |= dict.fromkeys(await self.store.due(format_time(now)))
+        self._pace.forget(now)
+        self._rests = {each: until for each, until in self._rests.items() if until > now}
 
     def _remember(self, moment: datetime, subscription: str) -> None:
         """Look at a subscription again at a moment, unless a round does it before."""
@@ -456,19 +470,23 @@ class Webhooks:
             free = 0 if name in unsure else self._lines.room(line)
             if not free:
                 continue
-            paced = self._pace.room(line.endpoint, now)
-            if not paced:
-                del self._hot[name]
-                heapq.heappush(self._later, (self._pace.next(line.endpoint, now), name))
-                continue
-            room[name] = min(free, paced)
-            self._lines.hold(line, room[name])
             del self._hot[name]
+            start = max(self._rest_of(subscription, now), self._pace.next(line.endpoint, now))
+            if start > now:
+                self._remember(start, name)
+                continue
+            room[name] = min(free, self._pace.room(line.endpoint, now))
+            self._lines.hold(line, room[name])
         return room
 
     def _may_be_sent_to(self, subscription: Subscription) -> bool:
         owner = self._directory().participants.get(subscription.owner)
-        return subscription.sent_to and owner is not None and owner.state is State.ACTIVE
+        sent_to = subscription.sent_to and _address(subscription) not in self._gone
+        return sent_to and owner is not None and owner.state is State.ACTIVE
+
+    def _rest_of(self, subscription: Subscription, now: datetime) -> datetime:
+        """When the rest is over that an endpoint asked for; now, where it asked for none."""
+        return max(now, self._rests.get(_address(subscription), now))
 
     async def _begin(self, claimed: Sequence[Claimed], until: datetime) -> None:
         """Put what was claimed in line."""
@@ -522,7 +540,7 @@ class Webhooks:
         return None
 
     async def _attempt(self, waiting: _Waiting) -> Result | None:
-        """Post once; None where it must not be posted now: it is due again by itself."""
+        """Post once, if it may be posted now; None where it is due again by itself."""
         claimed, message, now = waiting.claimed, waiting.message, self._clock()
         subscription = self._known.get(claimed.subscription)
         if subscription is None or not self._may_be_sent_to(subscription) or now >= waiting.until:
@@ -531,13 +549,22 @@ class Webhooks:
         reason = self._withheld(subscription.owner, message, now)
         if reason is not None:
             return self._withhold(claimed, reason)
+        rested = self._rest_of(subscription, now)
+        if rested > now:
+            return Result(claimed, Due(DeliveryState.WAITING, rested), now)
         event = self._messages.event(message, subscription.filter.languages)
-        answer = await self._post(subscription, event)
+        return self._heard(claimed, subscription, await self._post(subscription, event))
+
+    def _heard(self, claimed: Claimed, subscription: Subscription, answer: Answer) -> Result:
+        """What an answer means for the delivery, and at once for the others in line."""
         now, heard = self._clock(), schedule.heard(answer.status, answer.error)
         asked, jitter = timedelta(), 0.0
-        if heard is Heard.FAILED:
+        if heard is Heard.GONE:
+            self._gone.add(_address(subscription))
+        elif heard is Heard.FAILED:
             asked = schedule.rest(answer.retry_after, now)
             jitter = int.from_bytes(self._random_bytes(2)) / 65_535
+            self._rests[_address(subscription)] = max(self._rest_of(subscription, now), now + asked)
         due = schedule.after_attempt(claimed.attempt, heard, now, jitter, asked)
         return Result(claimed, due, now, heard, answer, subscription.url)
 
@@ -549,7 +576,8 @@ class Webhooks:
 
     async def _stand(self, turn: Turn, tell: Tell) -> None:
         """Know how endpoints stand now, and have their owners told."""
-        for changed in turn.changed:
+        # Before anybody is told, for posts go on meanwhile.
+        for changed in (*turn.changed, *(told.after for told in turn.told)):
             self._known[changed.id] = changed
         for told in turn.told:
             log.warning(
@@ -559,11 +587,14 @@ class Webhooks:
                 notice=told.notice.value,
             )
             await tell(told)
-            self._known[told.after.id] = told.after
 
 
 def _took(result: Result) -> bool:
     return result.heard is Heard.TAKEN
+
+
+def _address(subscription: Subscription) -> _Address:
+    return subscription.id, subscription.url
 
 
 def _line(subscription: Subscription) -> Line:

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,7 +19,7 @@ from connectors.link.http import HttpLink, Identity
 from connectors.webhooks import KINDS as ALARMS
 from hub import upkeep
 from hub.delivery import pace, schedule, webhooks
-from hub.delivery.lines import PER_ENDPOINT
+from hub.delivery.lines import IN_LINE, PER_ENDPOINT
 from hub.doors import webhooks as doors
 from hub.settings import Webhooks
 from hub.store import webhooks as stored
@@ -164,6 +166,13 @@ def forward(hub, clock, **duration):
     """Time passes, and the worker looks at its clock."""
     clock.forward(**duration)
     hub.service.webhooks.wake()
+
+
+def deliveries(hub, subscription):
+    """State, attempts and the time of the next one of each delivery, in the order of the log."""
+    query = "SELECT state, attempts, next FROM webhook_deliveries WHERE subscription = ?"
+    with closing(sqlite3.connect(Path(hub.settings.folder) / "hub.sqlite")) as database:
+        return database.execute(f"{query} ORDER BY idx", (subscription["id"],)).fetchall()
 
 
 async def attempts(owner, subscription, count):
@@ -365,10 +374,10 @@ async def test_a_message_erased_before_it_went_out_is_withheld(hub, clock, kz, u
     assert endpoint.ids == [sent, second]
 
 
-async def in_line(hub, kz, endpoint, count):
+async def in_line(hub, kz, endpoint, count, **overrides):
     """The ids of so many messages in line, behind posts at which the endpoint hangs."""
     endpoint.hanging = asyncio.Event()
-    sent = [await send(kz) for _ in range(PER_ENDPOINT + count)]
+    sent = [await send(kz, **overrides) for _ in range(PER_ENDPOINT + count)]
     await endpoint.until(PER_ENDPOINT)
 
     async def claimed():
@@ -376,6 +385,15 @@ async def in_line(hub, kz, endpoint, count):
 
     await eventually(claimed)
     return [each for each in sent if each not in endpoint.ids]
+
+
+async def none_in_hand(hub):
+    """Until all that was in line is posted or put off."""
+
+    async def left():
+        return hub.service.webhooks.in_hand == 0
+
+    await eventually(left)
 
 
 async def test_a_message_erased_while_it_waits_in_line_is_not_sent(hub, kz, undp, endpoint):
@@ -396,11 +414,7 @@ async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(
     late = await in_line(hub, kz, endpoint, 2)
     clock.forward(seconds=webhooks.MAX_IN_LINE.total_seconds())
     endpoint.hanging.set()
-
-    async def left():
-        return hub.service.webhooks.in_hand == 0
-
-    await eventually(left)
+    await none_in_hand(hub)
     assert len(endpoint.got) == PER_ENDPOINT
     forward(hub, clock, seconds=(webhooks.LEASE - webhooks.MAX_IN_LINE).total_seconds())
     await endpoint.until(PER_ENDPOINT + 2)
@@ -414,11 +428,7 @@ async def test_what_waits_in_line_for_an_owner_who_is_suspended_is_not_sent(
     await in_line(hub, kz, endpoint, 2)
     await hub.operator.post("/v1/members/undp/suspend", reason="a test of it")
     endpoint.hanging.set()
-
-    async def left():
-        return hub.service.webhooks.in_hand == 0
-
-    await eventually(left)
+    await none_in_hand(hub)
     assert len(endpoint.got) == PER_ENDPOINT
 
 
@@ -458,6 +468,85 @@ async def test_an_endpoint_that_says_it_is_gone_is_disabled_at_once(hub, kz, und
     last = await send(kz)
     await endpoint.until(2)
     assert endpoint.ids[1:] == [last]
+
+
+async def test_of_what_is_in_line_nothing_is_sent_after_an_endpoint_said_that_it_is_gone(
+    hub, clock, kz, undp, endpoint
+):
+    since = format_time(hub.service.clock())
+    sent = [await send(kz) for _ in range(PER_ENDPOINT + IN_LINE)]
+    made = await undp.subscribe(endpoint.url)
+    endpoint.hanging = asyncio.Event()
+    until = format_time(hub.service.clock() + timedelta(seconds=1))
+    await undp.post(f"/{made['id']}/replay", since=since, until=until)  # all of them at once
+    await endpoint.until(PER_ENDPOINT)
+    assert hub.service.webhooks.in_hand == len(sent)
+    endpoint.status = 410
+    endpoint.hanging.set()
+    await none_in_hand(hub)
+    await undp.until(made, "disabled")
+    assert len(endpoint.got) == len(await dead_letters(undp, made, PER_ENDPOINT))
+    endpoint.status = 200
+    assert (await undp.post(f"/{made['id']}/test"))["state"] == "active"
+    forward(hub, clock, seconds=webhooks.LEASE.total_seconds())
+    await endpoint.until(len(sent))
+    assert sorted(endpoint.ids) == sorted(sent)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_endpoint_that_asks_for_a_rest_is_sent_nothing_until_then(
+    hub, clock, kz, undp, endpoint, other, status
+):
+    made = await undp.subscribe(endpoint.url)
+    await Owner(hub.participant("guest")).subscribe(other.url)
+    await in_line(hub, kz, endpoint, 2)
+    endpoint.status, endpoint.headers = status, {"Retry-After": "3600"}
+    endpoint.hanging.set()
+    await none_in_hand(hub)
+    endpoint.status = 200
+    await send(kz, audience=["undp", "guest"])
+    await other.until(1)
+    now, rested = (format_time(clock() + timedelta(hours=hours)) for hours in (0, 1))
+    assert sorted(deliveries(hub, made)) == [
+        ("waiting", 0, now),  # it came during the rest: it is not even looked at
+        *2 * [("waiting", 0, rested)],
+        *PER_ENDPOINT * [("waiting", 1, rested)],
+    ]
+    forward(hub, clock, seconds=3599)
+    await send(kz, audience=["undp", "guest"])
+    await other.until(2)
+    assert len(endpoint.got) == PER_ENDPOINT
+    forward(hub, clock, seconds=1)
+    await endpoint.until(PER_ENDPOINT + PER_ENDPOINT + 2 + 2)
+    assert len(set(endpoint.ids)) == PER_ENDPOINT + 2 + 2
+
+
+async def test_a_rest_is_nobody_else_s(hub, clock, kz, undp, endpoint):
+    made = await undp.subscribe(endpoint.url)
+    await Owner(hub.participant("guest")).subscribe(endpoint.url, filter={"senders": ["kg"]})
+    endpoint.status, endpoint.headers = 429, {"Retry-After": "3600"}
+    first = await send(kz)
+    await attempts(undp, made, 1)
+    endpoint.status = 200
+    second = await send(hub.participant("kg"), audience=["undp", "guest"])
+    await endpoint.until(2)
+    third = await send(hub.participant("kg"), audience=["guest"])
+    await endpoint.until(3)
+    assert endpoint.ids == [first, second, third]
+    forward(hub, clock, hours=1)
+    await endpoint.until(5)
+    assert sorted(endpoint.ids[3:]) == sorted([first, second])
+
+
+async def test_a_rest_ends_with_the_address_that_asked_for_it(hub, kz, undp, endpoint, other):
+    made = await undp.subscribe(endpoint.url)
+    endpoint.status, endpoint.headers = 429, {"Retry-After": "3600"}
+    await send(kz)
+    await attempts(undp, made, 1)
+    await undp.post(f"/{made['id']}", url=other.url)
+    sent = await send(kz)
+    await other.until(1)
+    assert other.ids == [sent]
 
 
 async def test_an_endpoint_that_fails_for_days_is_warned_of_and_then_disabled(
@@ -623,7 +712,7 @@ async def test_an_endpoint_that_hangs_delays_no_other(hub, kz, undp, endpoint, o
     await undp.subscribe(endpoint.url)
     await Owner(hub.participant("guest")).subscribe(other.url)
     sent = [await send(kz, audience=["undp", "guest"]) for _ in range(12)]
-    await other.until(12)
+    await asyncio.gather(other.until(12), endpoint.until(PER_ENDPOINT))
     assert sorted(other.ids) == sorted(sent)
     assert len(endpoint.got) == PER_ENDPOINT
 
