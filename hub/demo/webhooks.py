@@ -118,7 +118,7 @@ class Receiver:
 
 
 def verify(trusted: Trusted, headers: Mapping[str, str], raw: bytes, now: datetime) -> Arrived:
-    """Check both signatures of the hub, and of a message also its sender's.
+    """Check what it says it is, both signatures of the hub, and of a message also its sender's.
 
     Args:
         trusted: the secret and the key that both have to hold, and the institutions' keys.
@@ -127,9 +127,12 @@ def verify(trusted: Trusted, headers: Mapping[str, str], raw: bytes, now: dateti
         now: the receiver's clock.
 
     Raises:
-        Refused: a signature does not hold, the message is not what was signed, or it is marked for
-            others.
+        Refused: it is no CloudEvent, a signature does not hold, the message is not what was signed,
+            or it is marked for others.
     """
+    media_type = headers.get("content-type")
+    if media_type != cloudevent.MEDIA_TYPE:
+        raise Refused("bad-request", f"It came as {media_type}, not as {cloudevent.MEDIA_TYPE}.")
     for text in (trusted.subscription.secret, trusted.subscription.key):
         key = webhook.parse_key(text)
         assert isinstance(key, Secret | PublicKey)

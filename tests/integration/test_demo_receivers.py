@@ -51,6 +51,7 @@ async def post(receiver, event, *keys):
     """As the hub does; status and text of the answer."""
     body = jsontext.encode(event)
     headers = webhook.sign(keys or (SECRET, KEY), event.id, datetime.now(UTC), body)
+    headers = {**headers, "Content-Type": "application/cloudevents+json"}
     async with (
         aiohttp.ClientSession() as session,
         session.post(receiver.url, data=body, headers=headers) as answer,

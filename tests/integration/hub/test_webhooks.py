@@ -50,6 +50,7 @@ class Endpoint:
         self.proves = True
         self.meanwhile = None
         self.hanging = None
+        self.asked = []
         self.got = []
         self.url = ""
         self.port = 0
@@ -59,6 +60,7 @@ class Endpoint:
         body = await request.read()
         event = json.loads(body)
         if event["type"].endswith("challenge.v1"):
+            self.asked.append(dict(request.headers))
             if self.meanwhile is not None:
                 await self.meanwhile()
             return web.Response(text=event["data"]["challenge"] if self.proves else "hello")
@@ -194,6 +196,7 @@ async def attempts(owner, subscription, count):
 async def test_an_endpoint_that_answers_the_challenge_is_active_at_once(undp, endpoint):
     made = await undp.subscribe(endpoint.url, filter={"senders": ["kz"]})
     assert made["state"] == "active"
+    assert [each["Content-Type"] for each in endpoint.asked] == ["application/cloudevents+json"]
     assert made["secret"].startswith("whsec_")
     assert made["key"].startswith("whpk_")
     [listed] = (await undp.get(""))["subscriptions"]
@@ -297,6 +300,7 @@ async def test_a_message_arrives_signed_and_carries_what_proves_it(hub, kz, undp
     await endpoint.until(1)
     [(headers, body)] = endpoint.got
     names = {name.lower(): value for name, value in headers.items()}
+    assert names["content-type"] == "application/cloudevents+json"
     for text in (made["secret"], made["key"]):
         key = webhook.parse_key(text)
         assert isinstance(key, Secret | PublicKey)
@@ -405,6 +409,44 @@ async def test_a_message_erased_while_it_waits_in_line_is_not_sent(hub, kz, undp
     await endpoint.until(PER_ENDPOINT + 1)
     await attempts(undp, made, PER_ENDPOINT + 1)
     assert (endpoint.ids[PER_ENDPOINT], first in endpoint.ids) == (second, False)
+
+
+async def states(hub, subscription, *expected):
+    """Until the deliveries stand so, in the order of the log."""
+
+    async def there():
+        return [state for state, *_ in deliveries(hub, subscription)] == list(expected)
+
+    await eventually(there)
+
+
+async def test_the_marking_is_decided_again_while_a_message_waits_in_line(
+    hub, kz, endpoint, monkeypatch
+):
+    kg = Owner(hub.participant("kg"))
+    made = await kg.subscribe(endpoint.url)
+    await in_line(hub, kz, endpoint, 2, audience=["kg"], marking="TLP:AMBER")
+    now = hub.service.webhooks._directory()
+    partner = replace(now.participants["kg"], role="partner")
+    changed = replace(now, participants={**now.participants, "kg": partner})
+    monkeypatch.setattr(hub.service.webhooks, "_directory", lambda: changed)
+    green = await send(kz, audience=["kg"])
+    endpoint.hanging.set()
+    await states(hub, made, *PER_ENDPOINT * ["delivered"], "withheld", "withheld", "delivered")
+    assert endpoint.ids[PER_ENDPOINT:] == [green]
+
+
+async def test_a_message_whose_time_ends_while_it_waits_in_line_is_not_sent(
+    hub, clock, kz, undp, endpoint
+):
+    made = await undp.subscribe(endpoint.url)
+    ends = format_time(clock() + timedelta(seconds=5))
+    await in_line(hub, kz, endpoint, 2, expires=ends)
+    clock.forward(seconds=5)
+    lasting = await send(kz)
+    endpoint.hanging.set()
+    await states(hub, made, *PER_ENDPOINT * ["delivered"], "withheld", "withheld", "delivered")
+    assert endpoint.ids[PER_ENDPOINT:] == [lasting]
 
 
 async def test_what_waited_in_line_for_too_long_is_sent_after_its_lease(

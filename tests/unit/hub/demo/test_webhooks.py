@@ -36,11 +36,11 @@ def event(**overrides):
     return cloudevent.of_message(builders.ORIGIN, builders.delivery(envelope))
 
 
-def take(sent, *keys, **headers):
+def take(sent, *keys, event_id=None, media_type="application/cloudevents+json"):
     """Have it verified; what it was taken for."""
     body = jsontext.encode(sent)
-    signed = webhook.sign(keys or (SECRET, KEY), builders.message_id(), NOW, body)
-    return webhooks.verify(TRUSTED, signed | headers, body, NOW)
+    signed = webhook.sign(keys or (SECRET, KEY), event_id or builders.message_id(), NOW, body)
+    return webhooks.verify(TRUSTED, {**signed, "content-type": media_type}, body, NOW)
 
 
 def changed(**data):
@@ -87,10 +87,13 @@ def test_what_is_not_right_is_refused(sent, keys, code):
 
 
 def test_an_event_that_comes_under_the_id_of_another_is_refused():
-    body = jsontext.encode(event())
-    signed = webhook.sign((SECRET, KEY), "another", NOW, body)
     with pytest.raises(Refused, match="came as another"):
-        webhooks.verify(TRUSTED, signed, body, NOW)
+        take(event(), event_id="another")
+
+
+def test_an_event_that_does_not_say_that_it_is_one_is_refused():
+    with pytest.raises(Refused, match="came as application/json, not as application/cloudevents"):
+        take(event(), media_type="application/json")
 
 
 def test_what_falls_short_is_said_in_sentences(tmp_path):
