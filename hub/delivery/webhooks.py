@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Se
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -57,7 +56,11 @@ EXCERPT: Final = 256
 """Bytes of an answer that are kept for the subscription's owner."""
 
 MAX_BODIES: Final = 16 * 1024 * 1024
-"""Bytes of events that are kept ready: many subscriptions get the same ones."""
+"""Bytes of messages and events that are kept ready: many subscriptions get the same ones. A message
+that stands in line and is not kept is read again when it is posted."""
+
+READ_AT_ONCE: Final = 32
+"""Messages, of 256 KiB each at most."""
 
 _ERASED: Final = "The message was erased."
 
@@ -274,7 +277,6 @@ class _Waiting(msgspec.Struct, frozen=True):
     """A delivery in line, and how long it may wait there."""
 
     claimed: Claimed
-    message: "_Message"
     until: datetime
 
 
@@ -308,7 +310,7 @@ class Webhooks:
         self._gone: set[_Address] = set()  # they said so, and it is not written yet
         self._lines = Lines[_Waiting](slots)
         self._results: list[Result] = []
-        self._messages = _Messages(keyring)
+        self._messages = _Messages(keyring, store.sent)
         self._posts: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._stale = True
@@ -395,7 +397,7 @@ class Webhooks:
         """Until there is news, the next delivery is due, or a round is over."""
         if not self._posts:
             # What is erased from the database is not kept here either.
-            self._messages = _Messages(self.keyring)
+            self._messages = _Messages(self.keyring, self.store.sent)
         seconds = ROUND_SECONDS
         if self._later:
             seconds = min(seconds, (self._later[0][0] - self._clock()).total_seconds())
@@ -490,14 +492,12 @@ class Webhooks:
 
     async def _begin(self, claimed: Sequence[Claimed], until: datetime) -> None:
         """Put what was claimed in line."""
-        await self._messages.load({each.index for each in claimed}, self.store.sent)
+        await self._messages.load({each.index for each in claimed if not each.erased})
         for each in claimed:
-            message = self._messages.get(each.index)
-            if each.erased or message is None:
+            if each.erased:
                 self._results.append(self._withhold(each, _ERASED))
             else:
-                line = _line(self._known[each.subscription])
-                self._lines.add(line, _Waiting(each, message, until))
+                self._lines.add(_line(self._known[each.subscription]), _Waiting(each, until))
         self._fill()
 
     def _fill(self) -> None:
@@ -512,8 +512,11 @@ class Webhooks:
         following: tuple[Line, _Waiting] | None = (line, waiting)
         while following is not None:
             line, waiting = following
+            result = None
             try:
                 result = await self._attempt(waiting)
+            except Exception as error:  # noqa: BLE001 - it is due again by itself
+                log.warning("webhooks.failed", reason=str(error))
             finally:
                 self._lines.done(line)
             if result is not None:
@@ -541,7 +544,8 @@ class Webhooks:
 
     async def _attempt(self, waiting: _Waiting) -> Result | None:
         """Post once, if it may be posted now; None where it is due again by itself."""
-        claimed, message, now = waiting.claimed, waiting.message, self._clock()
+        claimed = waiting.claimed
+        message, now = await self._messages.get(claimed.index), self._clock()
         subscription = self._known.get(claimed.subscription)
         if subscription is None or not self._may_be_sent_to(subscription) or now >= waiting.until:
             self._remember(waiting.until + LEASE - MAX_IN_LINE, claimed.subscription)
@@ -608,9 +612,11 @@ class _Message:
 
     def __init__(self, sent: Sent) -> None:
         self.sent = sent
-        self.erased = sent.envelope is None
-        self.kept = True
         self.events: dict[tuple[str, ...], Signed] = {}
+
+    @property
+    def erased(self) -> bool:
+        return self.sent.envelope is None
 
     @property
     def size(self) -> int:
@@ -619,55 +625,68 @@ class _Message:
 
     def erase(self) -> None:
         self.sent = replace(self.sent, envelope=None)
-        self.erased = True
         self.events.clear()
 
 
 class _Messages:
-    """The messages used last, bounded in bytes, and those that wait in line."""
+    """The messages used last, bounded in bytes; others are read as they are needed."""
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(
+        self, keyring: Keyring, read: Callable[[Sequence[int]], Awaitable[Mapping[int, Sent]]]
+    ) -> None:
         self._keyring = keyring
+        self._read = read
         self._kept: OrderedDict[int, _Message] = OrderedDict()
         self._size = 0
-        self._alive: WeakValueDictionary[str, _Message] = WeakValueDictionary()
+        self._reading = 0
         self._erased: set[str] = set()
 
-    def get(self, index: int) -> _Message | None:
-        """One that was just loaded; None where its content was erased."""
-        message = self._kept[index]
-        return None if message.erased else message
-
-    async def load(
-        self, indices: Set[int], read: Callable[[Sequence[int]], Awaitable[Mapping[int, Sent]]]
-    ) -> None:
-        """Have these ready; what was kept longest gives way."""
-        self._erased.clear()
+    async def load(self, indices: Set[int]) -> None:
+        """Have these ready, as many as may be kept, the first ones first."""
         missing = sorted(indices - self._kept.keys())
-        sent = await read(missing) if missing else {}
-        for index, each in sent.items():
-            message = self._kept[index] = self._alive[each.id] = _Message(each)
-            if each.id in self._erased:  # while it was read
-                message.erase()
-            self._size += message.size
-        for index in list(self._kept):
-            if self._size <= MAX_BODIES:
+        for start in range(0, len(missing), READ_AT_ONCE):
+            await self._load(missing[start : start + READ_AT_ONCE])
+            if self._size > MAX_BODIES // 2:
                 break
-            if index not in indices:
-                self._drop(index)
+        self._trim()
 
-    def _drop(self, index: int) -> None:
-        message = self._kept.pop(index)
-        self._size -= message.size
-        message.kept = False
-        message.events.clear()
+    async def get(self, index: int) -> _Message:
+        """One of them; without an envelope it was erased."""
+        if index not in self._kept:
+            await self._load([index])
+            self._trim()
+        self._kept.move_to_end(index)
+        return self._kept[index]
+
+    async def _load(self, indices: Sequence[int]) -> None:
+        self._reading += 1
+        try:
+            sent = await self._read(indices)
+        finally:
+            self._reading -= 1
+        for index, each in sent.items():
+            if index not in self._kept:
+                message = self._kept[index] = _Message(each)
+                if each.id in self._erased:  # while it was read
+                    message.erase()
+                self._size += message.size
+        if not self._reading:
+            self._erased.clear()
+
+    def _trim(self) -> None:
+        """What was used longest ago gives way; the last one stays, however large it is."""
+        while self._size > MAX_BODIES and len(self._kept) > 1:
+            _, message = self._kept.popitem(last=False)
+            self._size -= message.size
 
     def erase(self, messages: Iterable[str]) -> None:
-        for name in messages:
-            self._erased.add(name)
-            message = self._alive.get(name)
-            if message is not None:
-                self._size -= message.size if message.kept else 0
+        """These are gone, also from what is being read and posted."""
+        names = frozenset(messages)
+        if self._reading:
+            self._erased |= names
+        for message in self._kept.values():
+            if message.sent.id in names:
+                self._size -= message.size
                 message.erase()
 
     def event(self, message: _Message, languages: tuple[str, ...]) -> Signed:
@@ -678,10 +697,9 @@ class _Messages:
         assert message.sent.envelope is not None
         delivery = deliver(message.sent.acceptance, message.sent.envelope)
         body = jsontext.encode(cloudevent.of_message(self._keyring.origin, delivery, languages))
-        made = Signed(self._keyring, message.sent.id, body)
-        if message.kept:
-            message.events[languages] = made
-            self._size += len(body)
+        made = message.events[languages] = Signed(self._keyring, message.sent.id, body)
+        self._size += len(body)
+        self._trim()
         return made
 
 
