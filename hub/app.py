@@ -163,6 +163,16 @@ async def _assemble(
     with contextlib.suppress(FileNotFoundError):
         watched.distrust(settings.damaged.read_text("utf-8").strip())
     await watched.check()
+
+    def lack() -> None:
+        if not settings.restored.exists():
+            settings.restored.touch()
+            watched.wait_for_witnesses(recorder.state.directory, settings.restored.unlink)
+
+    def went_back() -> None:
+        with contextlib.suppress(OSError):  # without the file the recorder refuses all the same
+            lack()
+
     recorder = Recorder(
         metrics.journal(watched.guard(Journal(database))),
         key,
@@ -170,16 +180,11 @@ async def _assemble(
         _clock,
         secrets.token_bytes,
         on_commit,
+        went_back,
     )
     metrics.watch(recorder, Path(settings.folder))
     metrics.watch_signing(watched)
     broker_url = settings.broker.url
-
-    def lack() -> None:
-        if not settings.restored.exists():
-            settings.restored.touch()
-            watched.wait_for_witnesses(recorder.state.directory, settings.restored.unlink)
-
     restorer = Restorer(Journal(database), queries, key, recorder, watched, _clock, lack)
     publisher = Publisher(
         StoredLanes(database),
@@ -292,7 +297,6 @@ async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> S
     """The stored state; it must be what this very key signed, otherwise nothing may be appended."""
     try:
         state, note = await queries.head()
-        root = merkle.tree_root(state.tree.size, state.tree.edge)
         signed = checkpoint.open_checkpoint(note, key.vkey) if note else None
     except NoteError as error:
         raise StartError(
@@ -302,7 +306,7 @@ async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> S
     except ValueError as error:
         raise StartError(f"The log is damaged ({error}); restore a backup.") from None
     head = (signed.size, signed.root) if signed else (0, merkle.EMPTY_ROOT)
-    if head != (state.tree.size, root):
+    if head != (state.tree.size, state.tree.root):
         raise StartError("The log is not the one that was signed last; restore a backup.")
     return state
 

@@ -224,10 +224,12 @@ async def follow_others(service: Service) -> None:
         with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
             news = await service.queries.news(size)
             touched = news.touched if news.size == size else news.touched | {wakeup.LOG}
-            if news.directory:
-                # With any job the recorder takes over what others wrote; whose key or standing
-                # ended must not go on reading here.
+            if news.size != size:
+                # With any job the recorder takes over what others wrote, and finds out where the
+                # database went back.
                 await service.change(membership.Change(lambda _: Outcome()))
+            if news.directory:
+                # Whose key or standing ended must not go on reading here.
                 touched |= service.recorder.state.directory.participants.keys()
             service.bells.ring(touched)
             if service.webhooks is not None:

@@ -18,7 +18,9 @@ import structlog
 from hub.intake.batch import MAX_ENTRIES, Batch, Committed, Job, Loaded, Needs, Outcome, State
 from hub.ledger import sequence
 from hub.ledger.sequence import Appended, LogKey, Sequenced
+from schemas import checkpoint
 from schemas.acceptance import Acceptance
+from schemas.checkpoint import Checkpoint
 from schemas.entry import SALT_SIZE
 from schemas.refusal import TRY_AGAIN, Refused
 
@@ -40,11 +42,15 @@ class StorageError(Exception):
     """The store did not take the transaction; nothing of it is written."""
 
 
+class WentBack(StorageError):
+    """The store has lost what was committed: to write on would fork the log."""
+
+
 class Transaction(Protocol):
     """One writing transaction, which holds the lock on the head of the log."""
 
-    def size(self) -> int:
-        """The size of the log."""
+    def head(self, known: int) -> tuple[int, bytes | None]:
+        """The size of the log, and the checkpoint that was signed when it had a known size."""
         ...
 
     def state(self, known: State) -> State:
@@ -102,6 +108,7 @@ class Recorder:
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
         on_commit: Callable[[Committed], None],
+        on_setback: Callable[[], None] = lambda: None,
     ) -> None:
         """Take over a state that was just loaded.
 
@@ -112,6 +119,7 @@ class Recorder:
             clock: gives the time of a batch.
             random_bytes: gives the salts.
             on_commit: is told after each commit what it brought; must not wait.
+            on_setback: is told when the store has lost what was committed.
         """
         self.state = state
         self.failing: str | None = None
@@ -120,6 +128,7 @@ class Recorder:
         self._clock = clock
         self._random_bytes = random_bytes
         self._on_commit = on_commit
+        self._on_setback = on_setback
         self._groups: deque[_Group] = deque()
         self._arrived = asyncio.Event()
         self._waiting = 0
@@ -213,6 +222,8 @@ class Recorder:
             if len(jobs) > 1 and not isinstance(error, StorageError):
                 # A fault of ours about one job is not its neighbours'.
                 return [result for job in jobs for result in await self._record([job])]
+            if isinstance(error, WentBack):
+                self._on_setback()
             self.failing = str(error)
             log.exception("store.failed", jobs=len(jobs))
             refusal = Refused("storage", f"Nothing was stored; {TRY_AGAIN}.")
@@ -229,9 +240,7 @@ class Recorder:
 
     def _transact(self, transaction: Transaction, jobs: Sequence[Job]) -> Transacted:
         now = self._clock()
-        if transaction.size() != self.state.tree.size:
-            # Another hub on the same log has appended since our last commit.
-            self.state = transaction.state(self.state)
+        self._catch_up(transaction)
         needs = Needs()
         for job in jobs:
             if job.token is not None:
@@ -247,6 +256,27 @@ class Recorder:
             appended = sequence.append(self.state.tree, batch.entries, stored, self._key)
         transaction.write(batch, appended)
         return batch, outcomes, appended
+
+    def _catch_up(self, transaction: Transaction) -> None:
+        """Take over what another hub on the same log has appended since our last commit.
+
+        A database that is reached anew may be another than before: a standby that lacks the last
+        commits, or one on which another hub has gone on without them.
+
+        Raises:
+            WentBack: the log that we know is no part of it.
+        """
+        tree = self.state.tree
+        size, signed = transaction.head(tree.size)
+        known = checkpoint.format(Checkpoint(self._key.vkey.name, tree.size, tree.root)).encode()
+        if size < tree.size or (tree.size and not (signed or b"").startswith(known)):
+            raise WentBack(
+                f"The database does not hold the {tree.size} entries that were committed: it has "
+                "lost some of them, as after a failover to a standby that was behind; nothing is "
+                "signed (deploy/runbooks/signing-stopped.md)"
+            )
+        if size != tree.size:
+            self.state = transaction.state(self.state)
 
 
 def write_entries(transaction: Transaction, entries: Sequence[Sequenced]) -> Sequence[bytes]:

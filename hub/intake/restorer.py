@@ -60,7 +60,7 @@ class Restorer:
         self._check_wanted()
 
         def work(transaction: Transaction) -> int:
-            transaction.size()  # takes the lock
+            transaction.head(0)  # takes the lock
             state = transaction.state(NOTHING)
             appended = tail.extend(state.tree, piece, self._key)
             write_entries(transaction, appended.entries)
@@ -101,7 +101,7 @@ class Restorer:
 
     def _filler(self, found: Found) -> Callable[[Transaction], bool]:
         def work(transaction: Transaction) -> bool:
-            transaction.size()
+            transaction.head(0)
             needs, now = Needs(), self._clock()
             found.needs(needs)
             batch = Batch(transaction.state(NOTHING), transaction.facts(needs, now), now, b"")

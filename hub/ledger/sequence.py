@@ -29,10 +29,14 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """The head of the tree: its size and the partial tiles of its right edge, enough to append."""
+    """The head of the tree: its size, its root, and the partial tiles of its right edge.
+
+    The edge is all that appending needs.
+    """
 
     size: int = 0
     edge: Mapping[merkle.Tile, bytes] = {}
+    root: bytes = merkle.EMPTY_ROOT
 
 
 class LogKey(msgspec.Struct, frozen=True):
@@ -88,9 +92,8 @@ def append(
     changed = merkle.append(tree.size, tree.edge, leaves)
     size = tree.size + len(entries)
     known = {**tree.edge, **changed}
-    note = checkpoint.sign_checkpoint(
-        Checkpoint(key.vkey.name, size, merkle.tree_root(size, known)), key.vkey, key.private
-    )
+    root = merkle.tree_root(size, known)
+    note = checkpoint.sign_checkpoint(Checkpoint(key.vkey.name, size, root), key.vkey, key.private)
     with_private = [sequenced for sequenced in entries if sequenced.private is not None]
     proofs = merkle.inclusion_proofs([s.index for s in with_private], size, known)
     acceptances = {
@@ -98,7 +101,7 @@ def append(
         for sequenced, hashes in zip(with_private, proofs, strict=True)
     }
     edge = {tile: known[tile] for tile in merkle.edge_tiles(size)}
-    return Appended(entries, changed, note, Tree(size, edge), acceptances)
+    return Appended(entries, changed, note, Tree(size, edge, root), acceptances)
 
 
 def pack(sequenced: Sequenced, hashes: Sequence[bytes], note: bytes) -> Acceptance:

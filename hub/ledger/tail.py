@@ -44,7 +44,7 @@ def extend(tree: Tree, piece: Piece, key: LogKey) -> Appended:
         for index, raw in enumerate(raws, tree.size)
     ]
     edge = {tile: known[tile] for tile in merkle.edge_tiles(size)}
-    return sequence.Appended(written, changed, note, Tree(size, edge), {})
+    return sequence.Appended(written, changed, note, Tree(size, edge, root), {})
 
 
 def erased(appended: Appended) -> Iterator[tuple[str, int]]:

@@ -35,6 +35,7 @@ from schemas.encoding import format_time
 T = TypeVar("T")
 
 _entry = tables.log_entries
+_checkpoint = tables.checkpoints
 _delivery = tables.deliveries
 _message = tables.messages
 _join = tables.join_requests
@@ -149,13 +150,16 @@ class Transaction:
         """Use this connection, whose transaction has begun."""
         self._connection = connection
 
-    def size(self) -> int:
-        """Lock the head of the log until the end of the transaction, and give its size.
+    def head(self, known: int) -> tuple[int, bytes | None]:
+        """Lock the head of the log until the end of the transaction.
 
-        Every writer takes this lock first, so that no two of them append at the same place.
+        Gives its size, and what was signed when the log had a known size. Every writer takes this
+        lock first, so that no two of them append at the same place.
         """
-        query = select(tables.log_head.c.size).with_for_update()
-        return int((self._connection.execute(query)).scalar_one())
+        signed = select(_checkpoint.c.note).where(_checkpoint.c.size == known).scalar_subquery()
+        query = select(tables.log_head.c.size, signed.label("signed")).with_for_update()
+        row = self._connection.execute(query).one()
+        return int(row.size), row.signed
 
     def state(self, known: State) -> State:
         """The state as stored, when ``known`` was stored before it."""
@@ -256,7 +260,7 @@ def _write_log(connection: Connection, appended: Appended) -> None:
         ],
     )
     size = appended.tree.size
-    connection.execute(insert(tables.checkpoints), [{"size": size, "note": appended.checkpoint}])
+    connection.execute(insert(_checkpoint), [{"size": size, "note": appended.checkpoint}])
     connection.execute(update(tables.log_head).values(size=size))
 
 
@@ -275,7 +279,8 @@ def load_state(connection: Connection, known: State = NOTHING) -> State:
         raise ValueError("the head of the log is missing")
     edge = facts.load_tiles(connection, merkle.edge_tiles(size))
     directory = _load_directory(connection, known)
-    return State(Tree(size, edge), directory, _load_positions(connection, directory))
+    tree = Tree(size, edge, merkle.tree_root(size, edge))
+    return State(tree, directory, _load_positions(connection, directory))
 
 
 def _load_directory(connection: Connection, known: State) -> Directory:

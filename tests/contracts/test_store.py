@@ -43,6 +43,7 @@ from schemas.encoding import b64url, format_time, uuid7
 from schemas.refusal import Refused
 from tests import builders
 from tests.builders import NOW, message, message_id, response, signed
+from tests.setback import put_back, rows
 
 KEY = LogKey(builders.LOG, builders.LOG_KEY)
 
@@ -224,6 +225,36 @@ class TestACommit:
         needs.tokens |= {f"kz:{each}" for each in ids}
         needs.deliveries["kg"] = set(range(1, 2_500))
         assert await store.facts(needs) == Loaded({}, {}, set(), {}, {}, {})
+
+
+class TestAStoreThatWentBack:
+    """As when a standby takes over that lacks the last commits: to write on would fork the log."""
+
+    async def test_is_not_written_to(self, store):
+        await store.send(message())
+        kept = await rows(store.database)
+        await store.send(message(id=message_id(2)))
+        await put_back(store.database, kept)
+        await self.check_it_is_not_written_to(store)
+
+    @pytest.mark.parametrize("count", [1, 3])
+    async def test_is_not_written_to_when_another_hub_went_on(self, store, count):
+        """It has as many entries as before, or more: others."""
+        await store.send(message())
+        kept = await rows(store.database)
+        async with running(store.database) as other:
+            await store.send(message(id=message_id(2)))
+            await put_back(store.database, kept)
+            await other.record(*map(query, range(count)))
+        await self.check_it_is_not_written_to(store)
+
+    async def check_it_is_not_written_to(self, store):
+        before = await rows(store.database)
+        with pytest.raises(Refused) as caught:
+            await store.record(query(9))
+        assert caught.value.code == "storage"
+        assert "entries that were committed: it has lost some" in store.recorder.failing
+        assert await rows(store.database) == before
 
 
 class TestAFailedCommit:

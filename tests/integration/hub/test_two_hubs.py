@@ -8,6 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests import client
+from tests.broker import eventually
+from tests.setback import put_back, rows
 
 PATIENCE = 90
 """Seconds; a long poll that nobody woke would last for 60."""
@@ -89,3 +91,28 @@ async def test_what_came_while_the_database_did_not_answer_is_not_passed_over(hu
         await looked.wait()
         away.clear()
         assert len((await polling)["deliveries"]) == 1
+
+
+async def test_both_stop_signing_when_the_database_lost_what_one_of_them_committed(hubs):
+    one, two = hubs
+    database = one.service.queries._database
+    kept = await rows(database)
+    await one.participant("kz").send(audience=["kg"])
+
+    async def followed():
+        return two.service.recorder.state.tree.size == await one.size()
+
+    await eventually(followed, "the other hub has followed")
+    await put_back(database, kept)
+    size = await one.size()
+
+    async def stopped():
+        answers = [await hub.operator.get("/v1/status") for hub in hubs]
+        return all("was restored" in (answer["signing_stopped"] or "") for answer in answers)
+
+    await eventually(stopped, "both have stopped")
+    for hub in hubs:
+        assert (await hub.participant("kg").send()).code == "storage"
+        # Over a restart as well: it waits for the witnesses, who know what is missing.
+        assert hub.settings.restored.exists()
+    assert await one.size() == size

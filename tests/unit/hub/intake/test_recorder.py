@@ -23,6 +23,7 @@ class Journal:
         self.committed: list[tuple[Batch, Appended | None]] = []
         self.size = 0
         self.state = State()
+        self.signed: dict[int, bytes] = {}
         self.fail_at = None
         self.give_back = lambda raw: raw
         self.begun = asyncio.Event()
@@ -41,9 +42,17 @@ class Journal:
         self.committed.append((batch, appended))
         if appended is not None:
             self.size = appended.tree.size
+            self.signed[self.size] = appended.checkpoint
             self.state = batch.state(appended.tree)
         self.check("answer")
         return result
+
+    def kept(self):
+        """What is stored, to go back to."""
+        return self.size, self.state, dict(self.signed)
+
+    def go_back(self, kept):
+        self.size, self.state, self.signed = kept
 
     def check(self, step):
         if self.fail_at == step:
@@ -55,8 +64,8 @@ class Transaction:
         self._journal = journal
         self.written: tuple[Batch, Appended | None] | None = None
 
-    def size(self):
-        return self._journal.size
+    def head(self, known):
+        return self._journal.size, self._journal.signed.get(known)
 
     def state(self, known):
         return self._journal.state
@@ -104,6 +113,7 @@ class Hub:
     def __init__(self, journal=None):
         self.journal = journal or Journal()
         self.rung: list[tuple[frozenset[str], int]] = []
+        self.setbacks = 0
         self.recorder = Recorder(
             self.journal,
             KEY,
@@ -111,8 +121,12 @@ class Hub:
             lambda: builders.NOW,
             bytes,
             lambda new: self.rung.append((new.touched, len(self.journal.committed))),
+            self.set_back,
         )
         self.task = asyncio.create_task(self.recorder.run())
+
+    def set_back(self):
+        self.setbacks += 1
 
     async def record(self, *jobs):
         """Have jobs recorded together."""
@@ -244,6 +258,53 @@ class TestAnotherHubOnTheSameLog:
         await other.stop()
         assert recorded.outcome.index == 1
         assert hub.journal.size == 2
+
+
+class TestAStoreThatWentBack:
+    """As when a standby takes over that lacks the last commits."""
+
+    async def went_back(self, hub):
+        await hub.record(Append("a"))
+        kept = hub.journal.kept()
+        await hub.record(Append("b"))
+        hub.journal.go_back(kept)
+
+    async def gone_on(self, hub, entries):
+        """Another hub, which did not know what was lost, went on."""
+        await self.went_back(hub)
+        other = Hub(hub.journal)
+        await other.record(*(Append("c") for _ in range(entries)))
+        await other.stop()
+
+    async def check_nothing_is_signed(self, hub):
+        before = hub.journal.kept()
+        assert codes(await hub.record(Append("d"), Append("e"))) == ["storage", "storage"]
+        assert hub.journal.kept() == before
+        assert "does not hold the 2 entries that were committed" in hub.recorder.failing
+        assert "deploy/runbooks/signing-stopped.md" in hub.recorder.failing
+        assert hub.setbacks == 1
+
+    async def test_is_not_written_to(self, hub):
+        await self.went_back(hub)
+        await self.check_nothing_is_signed(hub)
+
+    @pytest.mark.parametrize("entries", [1, 2])
+    async def test_is_not_written_to_when_others_went_on(self, hub, entries):
+        """It has as many entries as before, or more: others."""
+        await self.gone_on(hub, entries)
+        await self.check_nothing_is_signed(hub)
+
+    async def test_that_has_all_of_it_again_is_gone_on_with(self, hub):
+        await hub.record(Append("a"))
+        kept = hub.journal.kept()
+        await hub.record(Append("b"))
+        whole = hub.journal.kept()
+        hub.journal.go_back(kept)
+        await hub.record(Append("c"))
+        hub.journal.go_back(whole)
+        [recorded] = await hub.record(Append("c"))
+        assert recorded.outcome.index == 2
+        assert hub.recorder.failing is None
 
 
 class TestManyJobs:
