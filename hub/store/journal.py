@@ -24,6 +24,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
 from hub.ledger.sequence import Appended, Sequenced, Tree
+from hub.settings import StartError
 from hub.store import erasures, facts, subscriptions, tables
 from hub.store.database import Database
 from hub.store.postgresql import copy
@@ -139,7 +140,7 @@ class Journal:
             raise  # not the disk's fault but ours, about some row of the batch
         except DBAPIError as error:
             raise StorageError(str(error.orig)) from error
-        except OSError as error:
+        except (OSError, StartError) as error:
             raise StorageError(str(error)) from error
 
 

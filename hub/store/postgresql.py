@@ -21,9 +21,12 @@ _READERS = 4
 _MIGRATION_LOCK = 0x4E485249
 """``NHRI``: hubs that start together migrate one after the other."""
 
-# Without any of these a commit that was acknowledged can be lost or torn.
-_MUST_NOT_BE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
+# With any of these a commit that was acknowledged can be lost or torn.
+_MUST_NOT_BE = {
+    "fsync": ("off",),
+    "synchronous_commit": ("off", "local"),
+    "full_page_writes": ("off",),
+}
 
 _ERASED_FROM = (
     "messages",
@@ -65,9 +68,14 @@ class PostgresqlDatabase:
         )
         for engine in (self._writer, self._reader):
             event.listen(engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self._writer.sync_engine, "checkout", _refuse_unsafe)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Do something in a writing transaction, committed when ``work`` returns."""
+        """Do something in a writing transaction, committed when ``work`` returns.
+
+        Raises:
+            StartError: the server can lose what it commits.
+        """
         return await self._thread.run(lambda: _transact(self._writer, work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -100,6 +108,26 @@ def _refuse_closed(
     driver: asyncpg.Connection = connection.driver_connection
     if driver.is_closed():
         raise DisconnectionError
+
+
+def _refuse_unsafe(
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    """Write over no connection, a later one neither, to a server that can lose what it commits.
+
+    After a failover it is another server, with settings of its own.
+    """
+    if "kept" in entry.info:
+        return
+    driver: asyncpg.Connection = connection.driver_connection
+    for setting, refused in _MUST_NOT_BE.items():
+        value = await_only(driver.fetchval("SELECT current_setting($1)", setting))
+        if value in refused:
+            raise StartError(
+                f"PostgreSQL runs with {setting} = {value}: it can lose what it has committed. "
+                f"Set {setting} = on and restart it."
+            )
+    entry.info["kept"] = True
 
 
 async def _transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
@@ -199,13 +227,6 @@ def copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, objec
 
 
 def _prepare(connection: Connection) -> None:
-    for setting, refused in _MUST_NOT_BE.items():
-        value = connection.execute(text(f"SHOW {setting}")).scalar_one()
-        if value == refused:
-            raise StartError(
-                f"PostgreSQL runs with {setting} = {value}: it can lose what it has committed. "
-                f"Set {setting} = on and restart it."
-            )
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
     foreign = connection.execute(
         text(
