@@ -61,7 +61,7 @@ def rabbitmq() -> None:
 @rabbitmq.command(
     epilog=examples(
         "nhri-hub rabbitmq definitions --passwords-to accounts.json > definitions.json",
-        "nhri-hub rabbitmq definitions --external > definitions.json",
+        "nhri-hub rabbitmq definitions --external --with-hub > definitions.json",
         "rabbitmqctl import_definitions definitions.json",
     )
 )
@@ -73,11 +73,20 @@ def rabbitmq() -> None:
     help="Take the accounts' passwords from this JSON file; those missing are drawn and added.",
 )
 @click.option("--external", is_flag=True, help="No passwords: accounts show client certificates.")
+@click.option(
+    "--with-hub",
+    is_flag=True,
+    help="With the hub's own account, for a broker that has none yet.",
+)
 @asks_hub
-async def definitions(hub: "Hub", file: Path | None, external: bool) -> None:
+async def definitions(hub: "Hub", file: Path | None, external: bool, with_hub: bool) -> None:
     """Print vhost, accounts, permissions, exchanges, queues and bindings for RabbitMQ.
 
-    Import it again after a participant has joined: what is there already stays as it is.
+    Import it again after a participant has joined. What is there already stays as it is, except
+    that the accounts in it get the passwords in FILE. The hub's own account is left out unless you
+    ask for it or FILE has its password: the hub would be locked out with another.
+
+    The broker needs max_message_size = 1048576 in rabbitmq.conf; definitions cannot say that.
     """
     if (file is None) != external:
         raise click.UsageError("Give one of --passwords-to FILE and --external.")
@@ -85,22 +94,25 @@ async def definitions(hub: "Hub", file: Path | None, external: bool) -> None:
     codes = [member.code for member in answer.members]
     hashes: dict[str, str] = {}
     if file is not None:
-        passwords = _passwords(file, (topology.HUB_ACCOUNT, *codes))
+        passwords = _passwords(file, codes, with_hub=with_hub)
         hashes = {
             account: topology.password_hash(password, secrets.token_bytes(4))
             for account, password in passwords.items()
         }
         note(f"The passwords are in {file}; give each participant its own and no other.")
-    print_json(msgspec.to_builtins(topology.definitions(codes, hashes)))
+        with_hub = topology.HUB_ACCOUNT in passwords
+    print_json(msgspec.to_builtins(topology.definitions(codes, hashes, with_hub=with_hub)))
 
 
-def _passwords(file: Path, accounts: Iterable[str]) -> Mapping[str, str]:
+def _passwords(file: Path, codes: Iterable[str], *, with_hub: bool) -> Mapping[str, str]:
     """The passwords in a file that only its owner reads, with new ones for who has none."""
     try:
         known = _read(file) if file.exists() else {}
-        every = {name: known.get(name) or secrets.token_urlsafe(24) for name in accounts}
-        if known != {**known, **every}:
+        hub = [topology.HUB_ACCOUNT] if with_hub or topology.HUB_ACCOUNT in known else []
+        every = {name: known.get(name) or secrets.token_urlsafe(24) for name in (*hub, *codes)}
+        if drawn := sorted(every.keys() - known.keys()):
             _replace(file, {**known, **every})
+            note(f"New passwords were drawn for {', '.join(drawn)}; an import replaces others.")
     except OSError as error:
         raise click.UsageError(f"{file} cannot be used: {error.strerror}.") from None
     return every

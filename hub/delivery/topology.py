@@ -97,23 +97,28 @@ def password_hash(password: str, salt: bytes) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def definitions(codes: Iterable[str], password_hashes: Mapping[str, str]) -> dict[str, object]:
+def definitions(
+    codes: Iterable[str], password_hashes: Mapping[str, str], *, with_hub: bool = True
+) -> dict[str, object]:
     """The document for ``rabbitmqctl import_definitions``.
 
     Args:
         codes: the participants.
         password_hashes: by account. An account without one has no password: it comes in by its
             client certificate (``auth_mechanisms.1 = EXTERNAL``).
+        with_hub: with the hub's own account; an import replaces the password that it has.
     """
     participants = sorted(codes)
     queues = [*HUB_QUEUES, *(inbox_queue(code) for code in participants)]
     bindings = [*HUB_BINDINGS, *(inbox_binding(code) for code in participants)]
-    accounts = [HUB_ACCOUNT, *participants]
+    hub = [HUB_ACCOUNT] if with_hub else []
     return {
         "vhosts": [{"name": amqp.VHOST}],
-        "users": [_user(account, password_hashes.get(account, "")) for account in accounts],
+        "users": [
+            _user(account, password_hashes.get(account, "")) for account in [*hub, *participants]
+        ],
         "permissions": [
-            _permission(HUB_ACCOUNT, ".*", ".*", ".*"),
+            *(_permission(account, ".*", ".*", ".*") for account in hub),
             *(_participant_permission(code) for code in participants),
         ],
         "topic_permissions": [_topic_permission(code) for code in participants],

@@ -67,7 +67,7 @@ class TestDefinitions:
         file = tmp_path / "accounts.json"
         await run(hub, "definitions", "--passwords-to", file)
         first = json.loads(file.read_text())
-        assert set(first) == {"hub", *EVERYBODY}
+        assert set(first) == set(EVERYBODY)
         assert len(set(first.values())) == len(first)
         assert min(map(len, first.values())) >= 32
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -77,6 +77,25 @@ class TestDefinitions:
         assert set(second) == {*first, "uz"}
         assert {**second, **first} == second
 
+    async def test_leave_the_hub_with_the_account_that_it_has(self, hub, rabbitmq, tmp_path):
+        """As at an operator's who made it when the broker was set up."""
+        file = tmp_path / "accounts.json"
+        file.write_text(json.dumps({name: brokers.PASSWORDS[name] for name in EVERYBODY}))
+        file.chmod(0o600)
+        document = json.loads(await run(hub, "definitions", "--passwords-to", file))
+        assert "hub" not in {user["name"] for user in document["users"]}
+        await rabbitmq.import_definitions(document)
+        for name in ("hub", *EVERYBODY):
+            await rabbitmq.ctl("authenticate_user", name, brokers.PASSWORDS[name])
+
+    async def test_have_an_account_for_the_hub_where_that_is_asked_for(self, hub, tmp_path):
+        file = tmp_path / "accounts.json"
+        how = ("definitions", "--passwords-to", file)
+        for words in ((*how, "--with-hub"), how):  # then it is in the file
+            document = json.loads(await run(hub, *words))
+            assert "hub" in {user["name"] for user in document["users"]}
+            assert {"hub", *EVERYBODY} == json.loads(file.read_text()).keys()
+
     async def test_show_no_password(self, hub, tmp_path):
         file = tmp_path / "accounts.json"
         printed = await run(hub, "definitions", "--passwords-to", file)
@@ -85,7 +104,8 @@ class TestDefinitions:
 
     async def test_without_passwords_are_for_client_certificates(self, hub):
         document = json.loads(await run(hub, "definitions", "--external"))
-        assert {user["password_hash"] for user in document["users"]} == {""}
+        hashes = {user["name"]: user["password_hash"] for user in document["users"]}
+        assert hashes == dict.fromkeys(EVERYBODY, "")
 
     async def test_do_not_take_passwords_that_others_can_read(self, hub, tmp_path):
         file = tmp_path / "accounts.json"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,12 @@ def permissions(document, user):
 def test_there_is_an_account_for_the_hub_and_for_each_participant(document):
     assert [user["name"] for user in document["users"]] == ["hub", "kz", "uz-nhrc"]
     assert {tuple(user["tags"]) for user in document["users"]} == {()}
+
+
+def test_the_hub_s_account_can_be_left_as_it_is():
+    document: dict[str, Any] = topology.definitions(CODES, {}, with_hub=False)
+    accounts = {row["name"] for row in document["users"]}
+    assert accounts == {row["user"] for row in document["permissions"]} == set(CODES)
 
 
 def test_who_has_no_password_comes_in_by_its_certificate_alone(document):
