@@ -10,7 +10,7 @@ validated.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -42,6 +42,10 @@ MAX_BURST = 128
 
 MAX_REFERENCE = 64
 """Characters of the sender's message id that come back with the answer."""
+
+MAX_ANSWER = 256 * 1024
+"""Bytes of acceptances in one message, far below what the broker takes: of a message to 119
+institutions an acceptance has 11 kB, and a burst of those over a megabyte."""
 
 BUSY_PAUSE = 1.0
 """Seconds before a submission that cannot be stored now is given back to the broker."""
@@ -255,7 +259,7 @@ class AmqpDoor:
     async def _send(
         self, burst: Sequence[Incoming], replies: Sequence[_Reply | Exception]
     ) -> list[Exception | None]:
-        """Publish the replies, the acceptances of one sender together."""
+        """Publish the replies, the acceptances of one sender together as far as they fit."""
         problems: list[Exception | None] = [
             reply if isinstance(reply, Exception) else None for reply in replies
         ]
@@ -268,10 +272,11 @@ class AmqpDoor:
             elif isinstance(reply, amqp.Refusal):
                 places.append([place])
                 sending.append(self._publisher.answer(message.user, amqp.REFUSAL, reply))
-        for code, some in accepted.items():
-            places.append([place for place, _ in some])
-            body = amqp.Acceptances([reply for _, reply in some])
-            sending.append(self._publisher.answer(code, amqp.ACCEPTANCE, body))
+        for code, every in accepted.items():
+            for some in _parted(every):
+                places.append([place for place, _ in some])
+                body = amqp.Acceptances([reply for _, reply in some])
+                sending.append(self._publisher.answer(code, amqp.ACCEPTANCE, body))
         sent = await asyncio.gather(*sending, return_exceptions=True)
         for together, problem in zip(places, sent, strict=True):
             for place in together:
@@ -315,6 +320,22 @@ class AmqpDoor:
         self._hub.metrics.quarantined()
         log.error("amqp.quarantined", reason=reason, user=message.user)
         return _Verdict.POISON
+
+
+def _parted(
+    replies: Sequence[tuple[int, amqp.Accepted]],
+) -> Iterator[Sequence[tuple[int, amqp.Accepted]]]:
+    """The same in order, in parts of at most ``MAX_ANSWER`` bytes, but of one at least."""
+    start = size = 0
+    for end, (_, reply) in enumerate(replies):
+        kept = reply.acceptance
+        # All but ASCII is in base64; what JSON puts around it is little.
+        length = sum(len(part or "") for part in (kept.entry, kept.private, kept.salt, kept.proof))
+        if size and size + length > MAX_ANSWER:
+            yield replies[start:end]
+            start, size = end, 0
+        size += length
+    yield replies[start:]
 
 
 async def _settle(
