@@ -14,6 +14,7 @@ import aio_pika
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from hub.delivery import topology
 
@@ -118,6 +119,26 @@ async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
         # Of one whose other end is silent nothing is waited for.
         with contextlib.suppress(Exception):
             await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
+
+
+async def takes_too_much(url: str) -> bool:
+    """Whether the broker takes what is larger than ``MAX_MESSAGE``; tried with one to nobody.
+
+    On a connection of its own: under an alarm the broker reads no more from one that published.
+
+    Raises:
+        AMQPError, OSError, TimeoutError: it cannot be found out now.
+    """
+    async with connected(url, "hub.check") as connection:
+        channel = await connection.channel()
+        message = aio_pika.Message(bytes(topology.MAX_MESSAGE + 1))
+        try:
+            await channel.default_exchange.publish(
+                message, "nobody", mandatory=False, timeout=_CONNECT_TIMEOUT
+            )
+        except ChannelPreconditionFailed:
+            return False
+        return True
 
 
 async def together(*works: Coroutine[Any, Any, object]) -> None:

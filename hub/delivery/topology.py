@@ -18,6 +18,11 @@ HUB_ACCOUNT = "hub"
 CARRIER = "hub.carrier"
 """An exclusive queue, not part of the topology: the one hub that has it fills the inboxes."""
 
+MAX_MESSAGE = 1024 * 1024
+"""Bytes; what the broker has to be set to take at most (``max_message_size``). The hub holds many
+messages at once before it has looked at them, and by itself RabbitMQ lets each have 16 MiB or more.
+"""
+
 Arguments = Mapping[str, str | int]
 
 

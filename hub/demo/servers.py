@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
+from hub.delivery import topology
 from hub.demo.processes import ProcessError
 from hub.demo.program import (
     Command,
@@ -227,6 +228,7 @@ def _settings(name: str, port: int, password: str) -> str:
         "listeners.tcp.1": f"127.0.0.1:{port}",
         "default_user": ADMIN,
         "default_pass": password,
+        "max_message_size": str(topology.MAX_MESSAGE),
     }
     if name != first:
         # A node looks for the others at its first start only.

@@ -17,10 +17,11 @@ from typing import TypeAlias
 import msgspec
 import structlog
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands
 
-from hub.delivery import broker
+from hub.delivery import broker, topology
 from hub.delivery.broker import Unconfirmed
 from hub.delivery.publisher import Publisher
 from hub.doors import submissions
@@ -134,6 +135,7 @@ class AmqpDoor:
         async def take(message: DeliveredMessage) -> None:
             arrived.put_nowait(_delivered(message))
 
+        await self._check_limit()
         await self._publisher.settled()
         await underlying.basic_consume(amqp.SUBMISSIONS_QUEUE, take)
         # Delivery tags die with their channel: what is in work then will be delivered again.
@@ -149,6 +151,16 @@ class AmqpDoor:
         [problem] = await self._record([message], await self._open([message]))
         if problem is not None:
             raise problem
+
+    async def _check_limit(self) -> None:
+        """Say so where the broker lets any member fill our memory."""
+        with contextlib.suppress(AMQPError, OSError, TimeoutError):  # looked again next time
+            if await broker.takes_too_much(self._hub.settings.broker.url):
+                log.warning(
+                    "broker.takes-too-much",
+                    advice=f"Set max_message_size = {topology.MAX_MESSAGE} in rabbitmq.conf and "
+                    "restart RabbitMQ: any member can fill the hub's memory.",
+                )
 
     async def _work(self, channel: AbstractChannel, arrived: asyncio.Queue[Incoming]) -> None:
         async with asyncio.TaskGroup() as finishing:

@@ -444,6 +444,33 @@ async def test_with_a_wrong_password_it_says_so_and_comes_back(hub, broker, sett
     await broker.ready(hub)
 
 
+@pytest.fixture
+async def broker_without_limit(broker):
+    """The same for whoever opens a channel now, with the limit that RabbitMQ has by itself."""
+
+    async def limit(size):
+        await broker.node.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+
+    await limit(134217728)
+    yield broker
+    await limit(topology.MAX_MESSAGE)
+
+
+async def test_a_broker_that_takes_too_large_messages_is_named_with_what_to_do(
+    settings, clock, broker_without_limit, capsys
+):
+    async with client.running(broker_without_limit.settings(settings)) as hub:
+        await broker_without_limit.ready(hub)
+    said = capsys.readouterr().out
+    assert "Set max_message_size = 1048576 in rabbitmq.conf and restart RabbitMQ" in said
+
+
+async def test_a_broker_with_the_limit_is_not(settings, clock, broker, capsys):
+    async with client.running(broker.settings(settings)) as hub:
+        await broker.ready(hub)
+    assert "max_message_size" not in capsys.readouterr().out
+
+
 # Who is slow
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from hub import settings as configuration
+from hub.delivery import topology
 from hub.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -116,6 +117,12 @@ def test_the_hub_understands_its_environment(tmp_path):
     assert loaded.http.host == "0.0.0.0"  # noqa: S104 - in a container, behind its own network
     assert loaded.url == "https://hub.example.org"
     assert (loaded.store.url, loaded.broker.url) == ("NHRI_STORE_URL_FILE", "NHRI_BROKER_URL_FILE")
+
+
+@pytest.mark.parametrize("file", ["compose/rabbitmq.conf", "README.md", "tls/README.md"])
+def test_rabbitmq_is_told_everywhere_how_large_a_message_may_be(file):
+    lines = (FOLDER.parent / file).read_text(encoding="utf-8").splitlines()
+    assert f"max_message_size = {topology.MAX_MESSAGE}" in lines
 
 
 # --- The image ---

@@ -2,13 +2,11 @@
 
 import pytest
 
+from hub.delivery import topology
 from hub.delivery.broker import Unconfirmed
 from hub.doors.amqp import AmqpDoor, Incoming
 from schemas import amqp, jsontext
 from schemas.acceptance import Acceptance
-
-LIMIT = 1_048_576
-"""``max_message_size`` of the broker (deploy/compose/rabbitmq.conf)."""
 
 
 class Publisher:
@@ -63,7 +61,7 @@ async def test_they_are_parted_where_the_broker_would_not_take_them(door, publis
     burst = [submitted("kz", tag) for tag in range(128)]
     problems = await door._send(burst, [accepted(tag, size) for tag in range(128)])
     assert problems == [None] * 128
-    assert max(len(body) for _, _, body in publisher.sent) < LIMIT / 2
+    assert max(len(body) for _, _, body in publisher.sent) < topology.MAX_MESSAGE / 2
     answered = [each for _, some in ids(publisher.sent) for each in some]
     assert answered == [f"id-{tag}" for tag in range(128)]
 
