@@ -14,7 +14,7 @@ import aio_pika
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelClosed, ChannelPreconditionFailed
 
 from hub.delivery import topology
 
@@ -139,6 +139,17 @@ async def takes_too_much(url: str) -> bool:
         except ChannelPreconditionFailed:
             return False
         return True
+
+
+async def claim(connection: AbstractConnection, name: str) -> bool:
+    """Take an exclusive queue, which is ours as long as this connection lasts; whether we have."""
+    channel = await connection.channel()
+    try:
+        await channel.declare_queue(name, exclusive=True)
+    except ChannelClosed:
+        return False  # another hub has it
+    await channel.close()
+    return True
 
 
 async def together(*works: Coroutine[Any, Any, object]) -> None:

@@ -20,7 +20,6 @@ import aiormq
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import ChannelClosed
 
 from hub.delivery import broker, burst, topology
 from hub.delivery.broker import Unconfirmed
@@ -178,7 +177,7 @@ class Publisher:
 
     async def _carry(self, connection: AbstractConnection) -> None:
         """Fill the inboxes, once no other hub does."""
-        while not await _claim(connection):
+        while not await broker.claim(connection, topology.CARRIER):
             self._settled.set()
             await asyncio.sleep(CLAIM_SECONDS)
         # On a channel of its own: an answer to a question would hold up what is published.
@@ -342,17 +341,6 @@ class Publisher:
     def outstanding(self) -> Mapping[str, int]:
         """Copies on the broker without a receipt, by recipient."""
         return self._lanes.outstanding()
-
-
-async def _claim(connection: AbstractConnection) -> bool:
-    """Take the exclusive queue, which is ours as long as this connection lasts; whether we have."""
-    channel = await connection.channel()
-    try:
-        await channel.declare_queue(topology.CARRIER, exclusive=True)
-    except ChannelClosed:
-        return False  # another hub has it
-    await channel.close()
-    return True
 
 
 def _body(acceptance: Acceptance, envelope: bytes) -> bytes:

@@ -9,9 +9,8 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from hub.delivery import broker
+from hub.delivery import broker, topology
 from schemas import amqp
 from schemas.refusal import Refused
 
@@ -19,6 +18,7 @@ MAX_READ = 500
 """Messages in one reading, the oldest; what lies beyond comes once these are dealt with."""
 
 _TIMEOUT = 10.0
+_AGAIN = 0.1
 
 
 class Quarantine:
@@ -34,16 +34,22 @@ class Quarantine:
         """The messages, one reader at a time: for a second one they would not be there.
 
         Raises:
-            Refused: ``busy``: the broker cannot be reached.
+            Refused: ``busy``: the broker cannot be reached, or another hub reads for long.
         """
         async with self._turn, contextlib.AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(
                     broker.connected(self._url, "hub.quarantine")
                 )
+                async with asyncio.timeout(_TIMEOUT):
+                    # Of another hub's reading we hear nothing.
+                    while not await broker.claim(connection, topology.READER):  # noqa: ASYNC110
+                        await asyncio.sleep(_AGAIN)
                 channel = await connection.channel()
                 taken = await _take(await channel.get_queue(amqp.QUARANTINE, ensure=False))
-            except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+            except TimeoutError:
+                raise Refused("busy", "The broker or another reader takes too long.") from None
+            except Exception as error:  # noqa: BLE001 - aiormq has no type for a line being cut
                 raise Refused("busy", f"The broker cannot be asked: {error}.") from None
             yield taken
 

@@ -23,6 +23,9 @@ MAX_MESSAGE = 1024 * 1024
 messages at once before it has looked at them, and by itself RabbitMQ lets each have 16 MiB or more.
 """
 
+READER = "hub.quarantine.reader"
+"""The same for the one hub that reads the quarantine just now."""
+
 Arguments = Mapping[str, str | int]
 
 

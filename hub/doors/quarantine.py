@@ -137,8 +137,12 @@ async def _leave(
     """Record first: what is gone without a record would be lost unseen."""
     entry = quarantine.draft(kind, asked.principal.name, described(incoming(copies[0]), reason))
     outcome = await hub.change(membership.append(entry))
-    for message in copies:
-        await message.ack()
+    try:
+        for message in copies:
+            await message.ack()
+    except Exception as error:  # noqa: BLE001 - aiormq has no type for a line being cut
+        detail = f"It may still be there, the broker went away ({error}); decide again."
+        raise Refused("busy", detail) from None
     return outcome.index
 
 

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from hub.delivery import broker as connections
 from hub.delivery import publisher as publishing
-from hub.delivery import topology
+from hub.delivery import quarantine, topology
+from hub.delivery.quarantine import Quarantine
 from hub.doors import amqp as door
 from hub.doors import submissions
 from schemas import amqp, jsontext
@@ -657,6 +658,67 @@ async def test_reading_the_quarantine_leaves_it_as_it_was(hub, broker, poisons):
     assert event["private"]["reason"] == "what is it that came?"
     await until_quarantined(hub, body)
     assert (await broker.depth(amqp.QUARANTINE)).waiting == 1
+
+
+async def test_two_hubs_read_the_quarantine_one_after_the_other(hub, broker, poisons):
+    """Otherwise the second would find it empty."""
+    body = await poisons["unknown_type"]()
+    await until_quarantined(hub, body)
+    one, other = (Quarantine(broker.url("hub")) for _ in range(2))
+
+    async def read():
+        async with other.opened() as messages:
+            return [message.body for message in messages]
+
+    async with one.opened() as messages:
+        reading = asyncio.create_task(read())
+        await asyncio.wait([reading], timeout=1)
+        assert [message.body for message in messages] == [body]
+        assert not reading.done()
+    assert await reading == [body]
+
+
+async def test_a_quarantine_that_another_hub_reads_for_long_is_busy(
+    hub, broker, poisons, monkeypatch
+):
+    monkeypatch.setattr(quarantine, "_TIMEOUT", 0.5)
+    body = await poisons["unknown_type"]()
+    await until_quarantined(hub, body)
+    async with Quarantine(broker.url("hub")).opened():
+        answer = await hub.operator.get("/v1/quarantine")
+    assert (answer.status, answer.code) == (503, "busy")
+
+
+@pytest.mark.parametrize("error", [Exception("cut"), ConnectionResetError("reset")])
+async def test_a_quarantine_behind_a_line_that_is_cut_is_busy(hub, poisons, monkeypatch, error):
+    """Of any exception: aiormq has no type for it."""
+
+    async def cut(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "_take", cut)
+        answer = await hub.operator.get("/v1/quarantine")
+    assert (answer.status, answer.code) == (503, "busy")
+    assert str(error) in answer["detail"]
+
+
+async def test_a_decision_that_the_broker_did_not_hear_is_to_be_made_again(
+    hub, poisons, monkeypatch
+):
+    body = await poisons["unknown_type"]()
+    await until_quarantined(hub, body)
+
+    async def cut(*_):
+        raise Exception("cut")  # noqa: TRY002 - as aiormq does
+
+    path = f"/v1/quarantine/{entries.digest(body)}/discard"
+    with monkeypatch.context() as patch:
+        patch.setattr(aio_pika.IncomingMessage, "ack", cut)
+        answer = await hub.operator.post(path, reason="a test")
+    assert (answer.status, answer.code) == (503, "busy")
+    await until_quarantined(hub, body)
+    assert (await hub.operator.post(path, reason="a test")).status == 200
 
 
 async def test_a_released_message_is_taken_in_and_its_sender_is_answered(hub, broker, poisons):
