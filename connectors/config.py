@@ -286,6 +286,15 @@ def template(code: str, url: str, log: str) -> str:
     return _TEMPLATE.format(**quoted)
 
 
+def amqp_url(config: Config, environ: Mapping[str, str] = os.environ) -> str:
+    """The broker's address as it is now: a password in a file of its own changes while we run.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return _from_environment("NHRI_LINK_AMQP", environ) or config.link.amqp
+
+
 def _override(
     table: dict[str, Toml], of: type[msgspec.Struct], prefix: str, environ: Mapping[str, str]
 ) -> None:

@@ -355,7 +355,9 @@ def _amqp_link(
 ) -> Link:
     from connectors.link import amqp  # noqa: PLC0415
 
-    url = amqp.address(config.link.amqp, config.link.certificate)
+    def url() -> str:
+        return amqp.address(configs.amqp_url(config), config.link.certificate)
+
     patience = amqp.Patience(first=pace.first, longest=pace.longest)
     return amqp.AmqpLink(url, config.code, http, events.trouble, tls, patience=patience)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -184,7 +185,6 @@ async def _assemble(
     )
     metrics.watch(recorder, Path(settings.folder))
     metrics.watch_signing(watched)
-    broker_url = settings.broker.url
     restorer = Restorer(Journal(database), queries, key, recorder, watched, _clock, lack)
     publisher = Publisher(
         StoredLanes(database),
@@ -217,8 +217,8 @@ async def _assemble(
         version=version("nhri-exchange"),
         instance=b64url(secrets.token_bytes(8)),
         authority=certificates.load_authority(settings),
-        publisher=publisher if broker_url else None,
-        quarantine=Quarantine(broker_url) if broker_url else None,
+        publisher=publisher if settings.broker.url else None,
+        quarantine=Quarantine(_broker_url(settings)) if settings.broker.url else None,
         webhooks=_webhooks(settings, key, database, recorder),
     )
 
@@ -249,6 +249,11 @@ def _distrust(settings: Settings, watched: Witnesses, damage: str | None) -> Non
             settings.damaged.write_text(f"{damage}\n", "utf-8")
 
 
+def _broker_url(settings: Settings) -> Callable[[], str]:
+    """What is asked for the broker's address before each connection."""
+    return functools.partial(configuration.broker_url, settings)
+
+
 def _join_broker(
     service: Service, listeners: list[Callable[[Committed], None]]
 ) -> list[asyncio.Task[None]]:
@@ -262,7 +267,7 @@ def _join_broker(
         return []
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)
-    url, metrics = service.settings.broker.url, service.metrics
+    url, metrics = _broker_url(service.settings), service.metrics
     metrics.watch_broker(lambda: publisher.outstanding)
     return [
         asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))

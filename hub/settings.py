@@ -233,6 +233,17 @@ def _secret(variable: str, environment: Mapping[str, str]) -> str:
         raise StartError(f"The file that {variable} names cannot be read: {error}.") from None
 
 
+def broker_url(settings: Settings, environment: Mapping[str, str] | None = None) -> str:
+    """The broker's address as it is now: a password in a file of its own changes while we run.
+
+    Raises:
+        StartError: the file cannot be read.
+    """
+    given = os.environ if environment is None else environment
+    variable = "NHRI_BROKER_URL_FILE"
+    return _secret(variable, given) if variable in given else settings.broker.url
+
+
 def log_key(settings: Settings) -> Ed25519PrivateKey:
     """The log's private key.
 

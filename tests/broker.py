@@ -85,7 +85,7 @@ def amqp_link(url: str, hub: client.Hub, code: str, **patience: float) -> AmqpLi
         troubles.append(f"{work}: {error}")
 
     quick = replace(QUICK, **patience)
-    made = AmqpLink(url, code, http_link(hub, code), trouble, patience=quick)
+    made = AmqpLink(lambda: url, code, http_link(hub, code), trouble, patience=quick)
     made.troubles = troubles  # type: ignore[attr-defined]
     return made
 

@@ -64,15 +64,16 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class AmqpLink:
-    """A link to the hub through the broker at a URL, with another link for everything else.
+    """A link to the hub through a broker, with another link for everything else.
 
+    ``url`` gives the broker's address; it is asked before each connection, since passwords change.
     ``trouble`` is told of each connection that failed: what was being done, why it ended, and in
     how many seconds it is tried again.
     """
 
     def __init__(
         self,
-        url: str,
+        url: Callable[[], str],
         code: str,
         other: Link,
         trouble: Callable[[str, Exception, float], None],
@@ -352,7 +353,7 @@ class AmqpLink:
     @contextlib.asynccontextmanager
     async def _connection(self, direction: str) -> AsyncIterator[AbstractConnection]:
         connection = aio_pika.Connection(
-            aio_pika.connection.make_url(self._url, heartbeat=HEARTBEAT),
+            aio_pika.connection.make_url(self._url(), heartbeat=HEARTBEAT),
             ssl_context=self._tls,
             client_properties={"connection_name": f"{self._code} {direction}"},
         )

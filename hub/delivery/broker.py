@@ -48,12 +48,14 @@ class Depth(msgspec.Struct, frozen=True):
     consumers: int
 
 
-async def keep(url: str, name: str, use: Callable[[AbstractConnection], Awaitable[None]]) -> None:
+async def keep(
+    url: Callable[[], str], name: str, use: Callable[[AbstractConnection], Awaitable[None]]
+) -> None:
     """Run ``use`` on a fresh connection again and again until cancelled.
 
     Args:
-        url: amqp:// or amqps://, with the vhost; ``cafile``, ``certfile``, ``keyfile`` and
-            ``auth=external`` may stand in its query.
+        url: gives, before each connection, amqp:// or amqps:// with the vhost; ``cafile``,
+            ``certfile``, ``keyfile`` and ``auth=external`` may stand in its query.
         name: shown in the broker's list of connections and in our log.
         use: works on a connection; it returns or raises when the connection has ended.
     """
@@ -75,13 +77,13 @@ def _quieten_libraries() -> None:
 
 
 async def _attempt(
-    url: str, name: str, use: Callable[[AbstractConnection], Awaitable[None]]
+    url: Callable[[], str], name: str, use: Callable[[AbstractConnection], Awaitable[None]]
 ) -> tuple[str, float]:
     """One connection to its end; gives the reason of that, and how many seconds it was used."""
     clock = asyncio.get_running_loop().time
     began = None
     try:
-        async with connected(url, name) as connection:
+        async with connected(url(), name) as connection:
             if _is_to_stop():
                 raise asyncio.CancelledError  # it was lost while connecting, as ``stop`` says
             log.info("broker.connected", link=name)

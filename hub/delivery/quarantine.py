@@ -6,7 +6,7 @@ closed is in the queue again, where it was.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
@@ -24,8 +24,8 @@ _AGAIN = 0.1
 class Quarantine:
     """The queue of this name, on a connection of its own for each reading."""
 
-    def __init__(self, url: str) -> None:
-        """Read it on this broker."""
+    def __init__(self, url: Callable[[], str]) -> None:
+        """Read it on the broker that is at this address then."""
         self._url = url
         self._turn = asyncio.Lock()
 
@@ -39,7 +39,7 @@ class Quarantine:
         async with self._turn, contextlib.AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(
-                    broker.connected(self._url, "hub.quarantine")
+                    broker.connected(self._url(), "hub.quarantine")
                 )
                 async with asyncio.timeout(_TIMEOUT):
                     # Of another hub's reading we hear nothing.

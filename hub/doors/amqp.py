@@ -30,6 +30,7 @@ from hub.doors.submissions import Opened, Submitted
 from hub.intake import membership, quarantine
 from hub.intake.quarantine import Quarantined
 from hub.intake.recorder import Recorded
+from hub.settings import broker_url
 from schemas import amqp, trace
 from schemas import entry as entries
 from schemas.directory import State
@@ -155,7 +156,7 @@ class AmqpDoor:
     async def _check_limit(self) -> None:
         """Say so where the broker lets any member fill our memory."""
         with contextlib.suppress(AMQPError, OSError, TimeoutError):  # looked again next time
-            if await broker.takes_too_much(self._hub.settings.broker.url):
+            if await broker.takes_too_much(broker_url(self._hub.settings)):
                 log.warning(
                     "broker.takes-too-much",
                     advice=f"Set max_message_size = {topology.MAX_MESSAGE} in rabbitmq.conf and "

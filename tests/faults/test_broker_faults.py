@@ -20,6 +20,7 @@ import signal
 import statistics
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -320,7 +321,7 @@ async def site(folder, place, nodes, database, hubs=1):
         members = []
         for number, code in enumerate(MEMBERS):
             http = HttpLink(every[number % hubs].url, Identity(code, key(code), client.ORIGIN))
-            url = made.through(place.url(code))
+            url = partial(made.through, place.url(code))
             link = AmqpLink(url, code, http, lambda *_: None, patience=PATIENCE)
             stack.push_async_callback(link.close)
             members.append(Member(code, link, Participant(doors[0], code, now)))

@@ -82,7 +82,7 @@ def link_of(code, node, folder, hub, certificate=None):
     url = address(node.replace("//", f"//{code}@"), "a certificate")
     troubles = []
     made = AmqpLink(
-        url,
+        lambda: url,
         code,
         brokers.http_link(hub, code),
         lambda work, error, delay: troubles.append(str(error)),

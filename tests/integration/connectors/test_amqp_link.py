@@ -112,7 +112,8 @@ async def connect(http, broker):
         def trouble(work, error, delay):
             troubles.append(str(error))
 
-        made = AmqpLink(url or broker.url("kz"), "kz", http, trouble, patience=quick)
+        address = url if callable(url) else lambda: url or broker.url("kz")
+        made = AmqpLink(address, "kz", http, trouble, patience=quick)
         made.troubles = troubles  # type: ignore[attr-defined]
         links.append(made)
         return made
@@ -458,6 +459,14 @@ class TestALinkThatIsLost:
         finally:
             await broker.node.ctl("change_password", "kz", brokers.PASSWORDS["kz"])
         await until(link._connected.is_set, "it is back")
+
+    async def test_takes_a_changed_password_without_a_restart(self, hub, connect, broker):
+        urls = [broker.url("kz").replace(brokers.PASSWORDS["kz"], "another")]
+        link = connect(lambda: urls[-1])
+        link._start()
+        await until(lambda: "ACCESS_REFUSED" in str(link.troubles), "it says so")
+        urls.append(broker.url("kz"))
+        await until(link._connected.is_set, "it is there")
 
 
 def test_a_silent_line_is_given_up_within_a_minute_or_two():

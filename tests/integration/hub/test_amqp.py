@@ -445,6 +445,28 @@ async def test_with_a_wrong_password_it_says_so_and_comes_back(hub, broker, sett
     await broker.ready(hub)
 
 
+async def test_a_changed_password_is_taken_from_its_file_without_a_restart(
+    settings, clock, broker, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "broker_url"
+    file.write_text(broker.url("hub"))
+    monkeypatch.setenv("NHRI_BROKER_URL_FILE", str(file))
+    right = brokers.PASSWORDS["hub"]
+    async with client.running(broker.settings(settings)) as hub:
+        await broker.ready(hub)
+        await broker.node.ctl("change_password", "hub", "another")
+        try:
+            await broker.node.ctl("close_all_connections", "--vhost", broker.vhost, "a test")
+            await until(lambda: "ACCESS_REFUSED" in capsys.readouterr().out, "it says why")
+            file.write_text(broker.url("hub").replace(right, "another"))
+            publisher = hub.service.publisher
+            assert publisher is not None
+            await until(lambda: publisher._ready, "it is back")
+            assert (await hub.operator.get("/v1/quarantine")).status == 200
+        finally:
+            await broker.node.ctl("change_password", "hub", right)
+
+
 @pytest.fixture
 async def broker_without_limit(broker):
     """The same for whoever opens a channel now, with the limit that RabbitMQ has by itself."""
@@ -664,7 +686,7 @@ async def test_two_hubs_read_the_quarantine_one_after_the_other(hub, broker, poi
     """Otherwise the second would find it empty."""
     body = await poisons["unknown_type"]()
     await until_quarantined(hub, body)
-    one, other = (Quarantine(broker.url("hub")) for _ in range(2))
+    one, other = (Quarantine(lambda: broker.url("hub")) for _ in range(2))
 
     async def read():
         async with other.opened() as messages:
@@ -684,7 +706,7 @@ async def test_a_quarantine_that_another_hub_reads_for_long_is_busy(
     monkeypatch.setattr(quarantine, "_TIMEOUT", 0.5)
     body = await poisons["unknown_type"]()
     await until_quarantined(hub, body)
-    async with Quarantine(broker.url("hub")).opened():
+    async with Quarantine(lambda: broker.url("hub")).opened():
         answer = await hub.operator.get("/v1/quarantine")
     assert (answer.status, answer.code) == (503, "busy")
 

@@ -57,6 +57,16 @@ def test_a_variable_can_name_a_file_instead(load, tmp_path):
     assert load(NHRI_HUB_URL_FILE=str(tmp_path / "url")).hub.url == "https://hub.example"
 
 
+def test_the_broker_s_address_is_what_its_file_has_now(load, tmp_path):
+    file = tmp_path / "url"
+    file.write_text("amqp://kz:one@broker/nhri\n")
+    environment = {"NHRI_LINK_AMQP_FILE": str(file)}
+    loaded = load(**environment)
+    file.write_text("amqp://kz:two@broker/nhri\n")
+    assert config.amqp_url(loaded, environment) == "amqp://kz:two@broker/nhri"
+    assert config.amqp_url(loaded, {}) == "amqp://kz:one@broker/nhri"
+
+
 def test_mail_is_off_until_a_server_is_named(load, tmp_path):
     assert load().mail.host == ""
     mail = load(MAIL + "ca = 'ca.pem'\npassword_file = 'secret'\n").mail

@@ -123,6 +123,15 @@ class TestTheEnvironment:
         with pytest.raises(StartError, match="NHRI_STORE_URL_FILE"):
             settings.load(written, {"NHRI_STORE_URL_FILE": "/nowhere/url"})
 
+    def test_the_broker_s_address_is_what_its_file_has_now(self, written, tmp_path):
+        secret = write(tmp_path / "url", "amqp://hub:one@broker/nhri\n")
+        environment = {"NHRI_BROKER_URL_FILE": str(secret)}
+        made = settings.load(written, environment)
+        assert settings.broker_url(made, environment) == "amqp://hub:one@broker/nhri"
+        secret.write_text("amqp://hub:two@broker/nhri\n")
+        assert settings.broker_url(made, environment) == "amqp://hub:two@broker/nhri"
+        assert settings.broker_url(made, {}) == "amqp://hub:one@broker/nhri"
+
     def test_a_wrong_value_is_refused_with_its_field(self, written):
         with pytest.raises(StartError, match=r"\$\.http\.port"):
             settings.load(written, {"NHRI_HTTP_PORT": "soon"})

@@ -31,7 +31,7 @@ class TestThePauseBetweenTwoAttempts:
             monkeypatch.setattr(broker, "_attempt", attempt)
             monkeypatch.setattr(asyncio, "sleep", sleep)
             with pytest.raises(asyncio.CancelledError):
-                await broker.keep("amqp://broker", "hub.test", use)
+                await broker.keep(lambda: "amqp://broker", "hub.test", use)
             return made
 
         return kept
