@@ -268,7 +268,7 @@ def _join_broker(
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)
     url, metrics = _broker_url(service.settings), service.metrics
-    metrics.watch_broker(lambda: publisher.outstanding)
+    metrics.watch_broker(lambda: publisher.outstanding, lambda: publisher.blocked)
     return [
         asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))
         for name, use in (("hub.publisher", publisher.use), ("hub.door", door.use))

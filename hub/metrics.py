@@ -111,6 +111,9 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
             "Copies on the broker without a receipt by recipient", ("member",)
         ),
         "nhri_hub_broker_connected": Measure("1 while the broker is reached", ("link",)),
+        "nhri_hub_broker_blocked": Measure(
+            "1 while an alarm for memory or disk keeps the broker from taking messages"
+        ),
         "nhri_hub_webhooks": Measure(
             "Messages for webhooks that are waiting, or were set aside (dead)", ("state",)
         ),
@@ -187,9 +190,12 @@ class Metrics:
         stopped = self._gauges["nhri_hub_signing_stopped"]
         stopped.set_function(lambda: witnesses.stopped is not None)
 
-    def watch_broker(self, outstanding: Callable[[], Mapping[str, int]]) -> None:
-        """Ask this for the copies on the broker in every survey."""
+    def watch_broker(
+        self, outstanding: Callable[[], Mapping[str, int]], blocked: Callable[[], bool]
+    ) -> None:
+        """Ask for the copies on the broker in every survey, and for an alarm whenever asked."""
         self._outstanding = outstanding
+        self._gauges["nhri_hub_broker_blocked"].set_function(blocked)
 
     # --- What the doors tell ---
 

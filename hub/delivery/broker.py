@@ -26,6 +26,14 @@ On a line that is cut every few seconds most of the time has to be for work."""
 HEARTBEAT = 15
 """Seconds; twice that without a sign of life ends a connection, here and at the broker."""
 
+ALARM_SECONDS = 1.0
+"""How often an alarm is looked for."""
+
+_ALARM = (
+    "RabbitMQ is short of memory or disk and takes no message until there is room; "
+    "rabbitmq-diagnostics alarms says which (deploy/runbooks/broker-away.md)."
+)
+
 _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 5.0
 _LOST_AFTER = 6.0
@@ -121,6 +129,24 @@ async def connected(url: str, name: str) -> AsyncIterator[AbstractConnection]:
         # Of one whose other end is silent nothing is waited for.
         with contextlib.suppress(Exception):
             await asyncio.wait_for(connection.close(), _CLOSE_TIMEOUT)
+
+
+async def watch_alarm(connection: AbstractConnection, told: Callable[[bool], None]) -> None:
+    """Say when an alarm for memory or disk keeps the broker from reading this connection.
+
+    Never ends; ``told`` hears when it begins and when it is over.
+    """
+    assert connection.transport is not None  # it is connected
+    while True:
+        try:
+            await asyncio.wait_for(connection.transport.ready(), ALARM_SECONDS)
+        except TimeoutError:
+            told(True)
+            log.warning("broker.alarm", advice=_ALARM)
+            await connection.transport.ready()
+            told(False)
+            log.info("broker.alarm-over")
+        await asyncio.sleep(ALARM_SECONDS)
 
 
 async def takes_too_much(url: str) -> bool:

@@ -107,7 +107,11 @@ class Publisher:
         clock: Callable[[], str],
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
-        """Publish what the store has, to the participants that ``codes`` gives."""
+        """Publish what the store has, to the participants that ``codes`` gives.
+
+        ``blocked`` says whether an alarm of the broker keeps it from that.
+        """
+        self.blocked = False
         self._max_outstanding = max_outstanding
         self._store = store
         self._codes = codes
@@ -168,12 +172,17 @@ class Publisher:
             await broker.together(
                 self._publish(channel, bursts),
                 self._carry(connection),
+                broker.watch_alarm(connection, self._alarm),
                 broker.end_of(channel),
             )
         finally:
             self._ready = False
+            self.blocked = False
             self._settled.clear()
             self._drop_waiting()
+
+    def _alarm(self, blocked: bool) -> None:
+        self.blocked = blocked
 
     async def _carry(self, connection: AbstractConnection) -> None:
         """Fill the inboxes, once no other hub does."""

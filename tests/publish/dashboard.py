@@ -34,6 +34,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             {
                 "store failing": "max(nhri_hub_store_failing)",
                 "{{link}} away": "1 - min by (link) (nhri_hub_broker_connected)",
+                "broker's alarm": "max(nhri_hub_broker_blocked)",
             },
         ),
         Panel("Free disk", "bytes", {"{{instance}}": "nhri_hub_disk_free_bytes"}),

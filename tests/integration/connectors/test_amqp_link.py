@@ -449,6 +449,23 @@ class TestALinkThatIsLost:
         await hub.deliver(1)
         assert positions(await link.inbox(0, 8, 5)) == [1]
 
+    async def test_whose_channel_the_broker_closes_says_so_and_opens_another(
+        self, hub, link, broker
+    ):
+        """Alone: publishing to an exchange that is gone leaves the connection as it is."""
+        await hub.channel.exchange_delete(amqp.SUBMISSIONS)
+        with pytest.raises(Unreachable):
+            await link.submit(b"envelope")
+        await until(lambda: "no exchange 'submissions'" in str(link.troubles), "it says so")
+        await connections.declare(hub.channel, ("kz",))
+        hub.answering = True
+
+        async def answered():
+            with contextlib.suppress(Unreachable):  # not connected yet
+                return await link.submit(b"envelope") == YES
+
+        await brokers.eventually(answered, "it is back")
+
     async def test_whose_password_was_changed_says_so_and_comes_back_with_the_right_one(
         self, hub, link, broker
     ):

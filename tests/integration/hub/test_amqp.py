@@ -420,15 +420,57 @@ async def test_queues_that_are_deleted_under_it_are_made_again(hub, broker, mail
     await kg.received(1)
 
 
-async def test_under_an_alarm_nothing_is_lost_and_http_goes_on(hub, broker, mailbox):
+async def test_copies_that_are_lost_with_their_queue_are_published_again(hub, broker, mailbox):
+    for _ in range(3):
+        (await hub.participant("kz").send(audience=["kg"])).acceptance()
+
+    async def arrived():
+        return (await broker.depth("inbox.kg")).waiting == 3
+
+    await brokers.eventually(arrived, "they wait in the inbox")
+    async with broker.channel() as channel:
+        await channel.queue_delete("inbox.kg")
+    await brokers.eventually(arrived, "they are there again", seconds=60)
+    kg = await mailbox("kg")
+    await kg.received(3)
+    assert in_order(kg) == [1, 2, 3]
+
+
+async def test_a_channel_that_the_broker_closes_is_replaced_and_nothing_is_lost(
+    hub, broker, mailbox, capsys
+):
+    """Alone: publishing to an exchange that is gone leaves the connection as it is."""
+    async with broker.channel() as channel:
+        await channel.exchange_delete(amqp.DELIVERIES)
+    (await hub.participant("kz").send(audience=["kg"])).acceptance()
+    kz, kg = await mailbox("kz"), await mailbox("kg")
+    await kg.received(1)
+    assert "NOT_FOUND - no exchange 'deliveries'" in capsys.readouterr().out
+    await kz.send()
+    await kz.answered("1")
+
+
+async def hub_blocked(hub):
+    text = (await hub.operator.get("/metrics")).body.decode()
+    return "nhri_hub_broker_blocked 1.0" in text
+
+
+async def test_under_an_alarm_it_says_so_nothing_is_lost_and_http_goes_on(
+    hub, broker, mailbox, capsys, monkeypatch
+):
+    monkeypatch.setattr(connections, "ALARM_SECONDS", 0.05)
     kz = await mailbox("kz")
     async with broker.node.alarm("memory"):
         sending = asyncio.create_task(kz.send())
         answer = await hub.participant("tj").send(audience=["kg"])
         assert hub.open(answer.acceptance()).entry.type == entries.MESSAGE_ACCEPTED
         assert not sending.done()
+        await until(lambda: "RabbitMQ is short of memory or disk" in capsys.readouterr().out)
+        assert await hub_blocked(hub)
     await sending
     await kz.answered("1")
+    await until(lambda: "broker.alarm-over" in capsys.readouterr().out, "it says that it is over")
+    assert not await hub_blocked(hub)
     kg = await mailbox("kg")
     await kg.received(2)
 
