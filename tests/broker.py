@@ -10,6 +10,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from msgspec.structs import replace
 
+from connectors.link import InboxPage
 from connectors.link.amqp import AmqpLink, Patience
 from connectors.link.http import HttpLink, Identity
 from hub.delivery import topology
@@ -77,6 +78,20 @@ class Broker:
         await eventually(consumes, "the hub takes submissions")
 
 
+class CountedLink(HttpLink):
+    """Over HTTP; keeps the positions of the inbox that came so."""
+
+    def __init__(self, hub: client.Hub, code: str) -> None:
+        identity = Identity(code, builders.key(code), client.ORIGIN)
+        super().__init__(hub.connection.url, identity, hub.service.clock)
+        self.positions: list[int] = []
+
+    async def inbox(self, after: int, limit: int, wait: float) -> InboxPage:
+        page = await super().inbox(after, limit, wait)
+        self.positions += [item.position for item in page.deliveries]
+        return page
+
+
 def amqp_link(url: str, hub: client.Hub, code: str, **patience: float) -> AmqpLink:
     """A participant's link through whatever listens at a URL."""
     troubles: list[str] = []
@@ -90,10 +105,9 @@ def amqp_link(url: str, hub: client.Hub, code: str, **patience: float) -> AmqpLi
     return made
 
 
-def http_link(hub: client.Hub, code: str) -> HttpLink:
+def http_link(hub: client.Hub, code: str) -> CountedLink:
     """A participant's link over HTTP."""
-    identity = Identity(code, builders.key(code), client.ORIGIN)
-    return HttpLink(hub.connection.url, identity, hub.service.clock)
+    return CountedLink(hub, code)
 
 
 class Brokers:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from connectors.link import HubRefused, InboxItem
+from connectors.link.amqp import AmqpLink
 from hub import app
 from hub.intake.erasure import Erase
 from schemas import acceptance, receipt
@@ -20,6 +21,7 @@ from schemas.encoding import b64url, format_time
 from schemas.receipt import Item, Receipt
 from tests import broker as brokers
 from tests import builders, client
+from tests.simulator.waiting import until
 
 MEMBERS = ("kz", "kg", "tj")
 
@@ -99,6 +101,22 @@ async def read(link, after, count=1):
     return found
 
 
+async def connected(link):
+    """The same link once it need not fall back on another way."""
+    if isinstance(link, AmqpLink):
+        link._start()
+        await until(link._connected.is_set, "the link is connected")
+    return link
+
+
+def by_another_way(link):
+    """The positions that a link over the broker took over HTTP."""
+    if not isinstance(link, AmqpLink):
+        return []
+    assert isinstance(link._other, brokers.CountedLink)
+    return link._other.positions
+
+
 class TestSubmitting:
     async def test_gives_an_acceptance_that_holds(self, hub, connect):
         sent = envelope(hub, "kz")
@@ -147,7 +165,7 @@ class TestSubmitting:
 
 class TestTheInbox:
     async def test_comes_in_order_and_whole(self, hub, connect):
-        link, reader, before = connect("kz"), connect("kg"), last(hub, "kg")
+        link, reader, before = connect("kz"), await connected(connect("kg")), last(hub, "kg")
         sent = [envelope(hub, "kz") for _ in range(30)]
         for one in sent:
             await link.submit(one)
@@ -155,6 +173,7 @@ class TestTheInbox:
         assert [item.position for item in items] == list(range(before + 1, before + 31))
         assert [client.envelope(item.delivery) for item in items] == sent
         assert {hub.open(item.proof).entry.type for item in items} == {entries.MESSAGE_ACCEPTED}
+        assert by_another_way(reader) == []
 
     async def test_can_be_read_from_an_earlier_position_again(self, hub, connect):
         link, reader, before = connect("kz"), connect("kg"), last(hub, "kg")
