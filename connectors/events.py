@@ -12,6 +12,7 @@ from typing import TextIO
 import structlog
 
 from connectors.alarms import Finding, Severity
+from schemas import trace
 
 
 class Events:
@@ -44,28 +45,24 @@ class Events:
 
     def accepted(self, message_id: str, recipients: Iterable[str], index: int) -> None:
         """A message of ours is in the log."""
-        self._log.info("message.accepted", id=message_id, to=sorted(recipients), index=index)
+        self._about(message_id).info("message.accepted", to=sorted(recipients), index=index)
 
     def refused(self, message_id: str, code: str, detail: str) -> None:
         """A message of ours was refused for good."""
-        self._log.warning("message.refused", id=message_id, code=code, detail=detail)
+        self._about(message_id).warning("message.refused", code=code, detail=detail)
 
     def received(
         self, message_id: str, sender: str, kind: str, position: int, title: str | None
     ) -> None:
         """A valid message came in."""
-        self._log.info(
-            "message.received",
-            id=message_id,
-            sender=sender,
-            kind=kind,
-            position=position,
-            title=title,
+        self._about(message_id).info(
+            "message.received", sender=sender, kind=kind, position=position, title=title
         )
 
     def receipt(self, message_id: str, receiver: str, status: str) -> None:
         """A recipient's signed receipt came in."""
-        self._log.info("receipt.received", id=message_id, status=status, **{"from": receiver})
+        line = {"status": status, "from": receiver}
+        self._about(message_id).info("receipt.received", **line)
 
     def receipt_sent(self, sender: str, count: int) -> None:
         """The hub recorded our receipt for messages of one sender."""
@@ -98,3 +95,7 @@ class Events:
     def trouble(self, work: str, error: Exception, delay: float) -> None:
         """Something did not work and is tried again after ``delay`` seconds."""
         self._log.warning("trouble", work=work, detail=str(error), again_in=round(delay, 1))
+
+    def _about(self, message_id: str) -> structlog.typing.FilteringBoundLogger:
+        """A line about one message has its id and its trace, by which the hub's lines are found."""
+        return self._log.bind(message_id=message_id, trace_id=trace.of_message(message_id))

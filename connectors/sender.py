@@ -22,7 +22,7 @@ from connectors.outbox import Outbox
 from connectors.parts import Parts
 from connectors.tables import Sent, SentState
 from connectors.verification import Entered
-from schemas import jsontext, message, signature
+from schemas import jsontext, message, signature, trace
 from schemas.acceptance import Acceptance, Broken
 from schemas.encoding import b64url
 from schemas.message import Message
@@ -84,7 +84,8 @@ class Sender:
 
     async def _offer(self, sent: Sent) -> None:
         try:
-            acceptance = await self._parts.link.submit(sent.envelope)
+            named = trace.traceparent(sent.id)
+            acceptance = await self._parts.link.submit(sent.envelope, named)
         except HubRefused as refused:
             if not refused.final:
                 self._note(sent, refused.code, refused.detail)

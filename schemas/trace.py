@@ -1,7 +1,8 @@
 """Trace ids, by which the logs of hub and connectors are joined (W3C Trace Context).
 
 A message's own id is a UUID, and a UUID has the size of a trace id: where nobody gave a trace, that
-of a message is its id, and everybody on its way logs the same one without being told.
+of a message is its id, and everybody on its way logs the same one without being told. Connectors
+say it all the same, so that the hub can name the trace of what it cannot read.
 """
 
 import re
@@ -30,3 +31,9 @@ def of_traceparent(header: str | None) -> str | None:
 def of_message(message_id: str) -> str:
     """The trace id of a message that came without one."""
     return message_id.replace("-", "")
+
+
+def traceparent(message_id: str) -> str:
+    """The header that names this trace. Its parent, never zero, is the id's random half."""
+    trace = of_message(message_id)
+    return f"00-{trace}-{trace[16:]}-00"

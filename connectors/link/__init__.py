@@ -119,8 +119,8 @@ class Link(Protocol):
     async def join(self, statement: bytes) -> Pending:
         """Ask to become a participant, with a signed ``join`` statement."""
 
-    async def submit(self, envelope: bytes) -> Acceptance:
-        """Offer a message; the same envelope again gives the first acceptance."""
+    async def submit(self, envelope: bytes, traceparent: str | None = None) -> Acceptance:
+        """Offer a message, in a trace; the same envelope again gives the first acceptance."""
 
     async def inbox(self, after: int, limit: int, wait: float) -> InboxPage:
         """What stands after a position, waiting up to ``wait`` seconds for something."""

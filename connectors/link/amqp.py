@@ -101,9 +101,9 @@ class AmqpLink:
 
     # --- What goes over the broker ---
 
-    async def submit(self, envelope: bytes) -> Acceptance:
+    async def submit(self, envelope: bytes, traceparent: str | None = None) -> Acceptance:
         """Publish a message, and wait for the hub's answer in our inbox."""
-        return await self._offer(amqp.MESSAGE, envelope)
+        return await self._offer(amqp.MESSAGE, envelope, traceparent)
 
     async def send_receipt(self, receipt: bytes) -> Acceptance:
         """Publish a delivery receipt, and wait for the hub's answer in our inbox."""
@@ -177,14 +177,14 @@ class AmqpLink:
 
     # --- Offering ---
 
-    async def _offer(self, kind: str, body: bytes) -> Acceptance:
+    async def _offer(self, kind: str, body: bytes, traceparent: str | None = None) -> Acceptance:
         # The same bytes have the same reference: an answer that comes late settles a later try.
         reference = entries.digest(body)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Acceptance | HubRefused] = loop.create_future()
         self._answers[reference] = answer
         try:
-            await self._publish(kind, reference, body)
+            await self._publish(kind, reference, body, traceparent)
             async with asyncio.timeout(self._patience.answer):
                 outcome = await answer
         except TimeoutError:
@@ -196,7 +196,9 @@ class AmqpLink:
             raise outcome
         return outcome
 
-    async def _publish(self, kind: str, reference: str, body: bytes) -> None:
+    async def _publish(
+        self, kind: str, reference: str, body: bytes, traceparent: str | None
+    ) -> None:
         submissions = await self._submissions()
         message = aio_pika.Message(
             body,
@@ -204,6 +206,7 @@ class AmqpLink:
             message_id=reference,
             user_id=self._code,
             content_type="application/jose+json",
+            headers={} if traceparent is None else {"traceparent": traceparent},
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         patience = self._patience.confirm

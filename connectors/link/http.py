@@ -92,6 +92,7 @@ class _Request(msgspec.Struct, frozen=True):
     body: bytes | None
     wait: float
     anonymous: bool
+    headers: Mapping[str, str]
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -140,9 +141,11 @@ class HttpLink:
         """``POST /v1/keys``: a signed ``rotate`` or ``revoke`` statement about our own keys."""
         await self._ask("POST", "/v1/keys", body=statement)
 
-    async def submit(self, envelope: bytes) -> Acceptance:
+    async def submit(self, envelope: bytes, traceparent: str | None = None) -> Acceptance:
         """``POST /v1/messages``."""
-        return _typed(await self._ask("POST", "/v1/messages", body=envelope), Acceptance)
+        named = {} if traceparent is None else {"traceparent": traceparent}
+        reply = await self._ask("POST", "/v1/messages", body=envelope, headers=named)
+        return _typed(reply, Acceptance)
 
     async def inbox(self, after: int, limit: int, wait: float) -> InboxPage:
         """``GET /v1/inbox``."""
@@ -232,8 +235,9 @@ class HttpLink:
         body: bytes | None = None,
         wait: float = 0,
         anonymous: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        request = _Request(method, path, query or {}, body, wait, anonymous)
+        request = _Request(method, path, query or {}, body, wait, anonymous, headers or {})
         offset = self.offset
         reply = await self._send(request)
         if reply.status == 401 and abs(self.offset - offset) > timedelta(seconds=1):
@@ -265,7 +269,7 @@ class HttpLink:
             raise Unreachable(f"{self._url} cannot be reached: {error}.") from None
 
     def _headers(self, request: _Request) -> dict[str, str]:
-        headers = {"Accept": "application/json, */*;q=0.5"}
+        headers = {"Accept": "application/json, */*;q=0.5", **request.headers}
         if request.body is not None:
             headers["Content-Type"] = JOSE
         if self._who is not None and not request.anonymous:

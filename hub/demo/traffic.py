@@ -47,7 +47,7 @@ class Event(msgspec.Struct, frozen=True):
     """A line of a connector's log, as far as it is about messages."""
 
     event: str
-    id: str = ""
+    message_id: str = ""
     to: tuple[str, ...] = ()
     index: int | None = None
     code: str = ""
@@ -85,8 +85,8 @@ class Traffic:
             return
         if event.event == "alarm":
             self.alarms.append(f"{connector}: {event.sentence}")
-        if event.id:
-            mail = self._mail(event.id)
+        if event.message_id:
+            mail = self._mail(event.message_id)
             if not mail.settled and _take(mail, connector, event):
                 self._tell(mail)
 

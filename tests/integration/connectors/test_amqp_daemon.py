@@ -1,9 +1,13 @@
 """Connectors whose link is RabbitMQ, and the hub itself: what they do over HTTP they do over it."""
 
 import asyncio
+from collections import defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from connectors import config as configs
 from connectors import daemon
@@ -11,9 +15,13 @@ from connectors.events import Events
 from connectors.link.http import HttpLink
 from connectors.tables import SentState
 from hub.delivery import broker as connections
+from schemas import jsontext, trace
+from schemas.encoding import b64url
+from schemas.signature import JwsEnvelope
 from tests import builders, client
 from tests.simulator.institution import Institution
 from tests.simulator.process import Process
+from tests.simulator.waiting import until
 
 
 @asynccontextmanager
@@ -76,6 +84,49 @@ async def test_messages_go_out_and_receipts_come_back(tmp_path, broker, over_htt
         assert 'route="GET /v1/receipts"' in measures
         assert 'route="POST /v1/messages"' not in measures
         assert 'route="POST /v1/receipts"' not in measures
+
+
+async def test_all_lines_about_a_message_have_its_trace(tmp_path, broker):
+    async with exchange(tmp_path, broker, "kz", "kg") as (_, kz, kg), running(kz, kg):
+        with capture_logs([merge_contextvars]) as of_hub:
+            sent = kz.send()
+            await kz.settled(sent)
+            await until(lambda: kz.log.of("receipt.received"), "the receipt")
+        found = traced(kz=kz.log.events, kg=kg.log.events, hub=of_hub)
+        assert found[trace.of_message(sent)] == {
+            ("kz", "message.accepted", sent),
+            ("hub", "submission", sent),
+            ("kg", "message.received", sent),
+            ("kz", "receipt.received", sent),
+        }
+
+
+@pytest.mark.parametrize("link", ["amqp", "http"])
+async def test_the_hub_names_the_trace_of_a_message_that_it_cannot_read(tmp_path, broker, link):
+    async with exchange(tmp_path, broker, "kz") as (_, kz):
+        if link == "http":
+            kz.config = replace(kz.config, link=configs.LinkConfig())
+        sent, envelope = kz.compose()
+        forged = jsontext.decode(envelope, JwsEnvelope)
+        first = replace(forged.signatures[0], signature=b64url(bytes(64)))
+        kz.outbox.put(jsontext.encode(replace(forged, signatures=[first])), sent)
+        with capture_logs([merge_contextvars]) as of_hub:
+            async with running(kz):
+                await until(lambda: kz.log.of("message.refused"), "refused")
+        found = traced(kz=kz.log.events, hub=of_hub)
+        assert found[trace.of_message(sent)] == {
+            ("hub", "submission", None),
+            ("kz", "message.refused", sent),
+        }
+
+
+def traced(**logs):
+    """The lines by their trace: whose each is, its event, and the message that it is about."""
+    found = defaultdict(set)
+    for whose, lines in logs.items():
+        for line in lines:
+            found[line.get("trace_id")].add((whose, line["event"], line.get("message_id")))
+    return found
 
 
 async def test_a_refused_message_comes_back_with_its_entry_in_the_log(tmp_path, broker):

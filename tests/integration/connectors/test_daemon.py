@@ -65,13 +65,14 @@ async def test_the_log_has_one_line_an_event_with_stable_names_and_no_secret():
         await kz.settled(sent)
         index = kz.sent(sent).index
         (accepted,) = kz.log.of("message.accepted")
-        assert (accepted["id"], accepted["to"], accepted["index"]) == (sent, ["kg"], index)
+        assert (accepted["message_id"], accepted["to"], accepted["index"]) == (sent, ["kg"], index)
         (received,) = kg.log.of("message.received")
-        assert received["id"] == sent
+        assert received["message_id"] == sent
         assert (received["sender"], received["kind"]) == ("kz", "activity_bulletin.v1")
         assert (received["position"], received["title"]) == (1, "Сапар")
         (receipt,) = kz.log.of("receipt.received")
-        assert (receipt["id"], receipt["from"], receipt["status"]) == (sent, "kg", "received")
+        assert receipt["message_id"] == sent
+        assert (receipt["from"], receipt["status"]) == ("kg", "received")
         assert kz.log.of("log.followed")[-1]["size"] > index
         logged = kz.log.getvalue() + kg.log.getvalue()
         assert "Nobody but" not in logged
@@ -149,7 +150,7 @@ async def test_a_refusal_for_good_is_kept_with_its_entry_and_the_next_message_go
         opened = open_acceptance(acceptance_of(refused), hub.log)
         assert (opened.entry.type, opened.entry.subject) == (entries.MESSAGE_REFUSED, taken)
         (line,) = kz.log.of("message.refused")
-        assert (line["id"], line["code"]) == (taken, "id-conflict")
+        assert (line["message_id"], line["code"]) == (taken, "id-conflict")
 
 
 async def test_a_captive_portal_is_not_the_hub():

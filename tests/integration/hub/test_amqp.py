@@ -15,6 +15,8 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 from msgspec.structs import replace
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from hub.delivery import broker as connections
 from hub.delivery import publisher as publishing
@@ -296,6 +298,18 @@ async def test_the_answer_names_what_it_is_to(hub, mailbox):
     assert hub.open(kz.acceptances["yes"]).entry.type == entries.MESSAGE_ACCEPTED
     assert (kz.refusals["no"].code, kz.refusals["no"].retryable) == ("unknown-kind", False)
     assert hub.open(kz.refusals["no"].refusal).entry.type == entries.MESSAGE_REFUSED
+
+
+async def test_a_line_has_the_trace_that_the_sender_named(mailbox):
+    kz, trace = await mailbox("kz"), "4bf92f3577b34da6a3ce929d0e0e4736"
+    named = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    with capture_logs([merge_contextvars]) as logs:
+        await kz.publish(kz.participant.sign(kz.participant.message()), "yes", headers=named)
+        await kz.publish(b"no envelope", "no", headers=named)
+        await kz.publish(b"no envelope", "not a trace", headers={"traceparent": 7})
+        await kz.answered("yes", "no", "not a trace")
+    lines = [line for line in logs if line["event"] == "submission"]
+    assert [line.get("trace_id") for line in lines] == [trace, trace, None]
 
 
 async def test_an_observer_cannot_send(mailbox):

@@ -25,17 +25,17 @@ def hear(traffic, connector, event, **fields):
 
 
 def accepted(traffic):
-    hear(traffic, "kz", "message.accepted", id="a", to=["kg", "tj"], index=7)
+    hear(traffic, "kz", "message.accepted", message_id="a", to=["kg", "tj"], index=7)
 
 
 def received(traffic, *codes):
     for code in codes:
-        hear(traffic, code, "message.received", id="a", sender="kz", kind="k", position=1, title="")
+        hear(traffic, code, "message.received", message_id="a", sender="kz", kind="k", title="")
 
 
 def receipts(traffic, *codes):
     for code in codes:
-        hear(traffic, "kz", "receipt.received", id="a", status="received", **{"from": code})
+        hear(traffic, "kz", "receipt.received", message_id="a", status="received", **{"from": code})
 
 
 def test_a_message_is_through_when_every_receipt_is_back(traffic, through):
@@ -66,7 +66,7 @@ def test_the_logs_may_tell_of_a_message_before_its_sender_does(traffic, through)
 def test_a_receipt_that_refuses_is_none(traffic):
     accepted(traffic)
     received(traffic, "kg", "tj")
-    hear(traffic, "kz", "receipt.received", id="a", status="refused", **{"from": "kg"})
+    hear(traffic, "kz", "receipt.received", message_id="a", status="refused", **{"from": "kg"})
 
     assert traffic.receipts == 0
     assert traffic.settled == 0
@@ -82,7 +82,7 @@ def test_a_copy_for_somebody_who_is_no_recipient_does_not_count(traffic):
 
 def test_a_refused_message_is_shown_and_over(traffic, through):
     traffic.expect(Mail("a", "kz", "Visit", "bulletin"))
-    hear(traffic, "kz", "message.refused", id="a", code="quota", detail="Too many.")
+    hear(traffic, "kz", "message.refused", message_id="a", code="quota", detail="Too many.")
 
     assert through == ["Visit"]
     assert (traffic.accepted, traffic.refused, traffic.settled) == (0, 1, 1)
@@ -113,7 +113,7 @@ def test_what_falls_short_is_said_in_sentences(traffic):
     received(traffic, "kg", "tj")
     receipts(traffic, "kg")
     traffic.expect(Mail("b", "uz", "Report", "bulletin"))
-    hear(traffic, "uz", "message.refused", id="b", code="quota", detail="Too many.")
+    hear(traffic, "uz", "message.refused", message_id="b", code="quota", detail="Too many.")
     hear(traffic, "tm", "alarm", kind="fork", sentence="The log forked.")
 
     assert list(traffic.missing(3)) == [
