@@ -142,22 +142,40 @@ def _unusable(error: OSError) -> StartError:
 
 
 def own_days_left(settings: Settings, now: datetime) -> dict[str, int]:
-    """Whole days until the hub's own certificates end; those of which it has files.
+    """Whole days until the certificates end that no participant holds and nobody renews by itself.
 
-    They are called ``hub:door`` and ``hub:broker``, which no participant can be. A file that cannot
-    be read has -1: it is of no more use than one that ended.
+    They are called ``hub:authority``, ``hub:door`` and ``hub:broker`` (what the hub shows the
+    broker) as far as the settings name files, and ``server:NAME`` for what ``create_server`` left
+    beside the settings; no participant can be called so. A file that the settings name and that
+    cannot be read has -1: it is of no more use than one that ended.
     """
+    folder = Path(settings.folder)
     query = parse_qs(urlsplit(settings.broker.url).query)
-    files = {
-        "hub:door": settings.http.certificate and Path(settings.folder) / settings.http.certificate,
-        "hub:broker": next(iter(query.get("certfile", [])), ""),
+    named = {
+        "hub:authority": _in(folder, settings.authority.certificate),
+        "hub:door": _in(folder, settings.http.certificate),
+        "hub:broker": _in(Path(), next(iter(query.get("certfile", [])), "")),
     }
-    return {name: _days_left(Path(file), now) for name, file in files.items() if file}
+    files = {name: path for name, path in named.items() if path is not None}
+    found = {name: _read(file) for name, file in files.items()}
+    if issuer := found.get("hub:authority"):
+        for path in sorted({*folder.glob("*.pem")} - {*files.values()}):
+            certificate = _read(path)
+            if certificate is not None and certificate.issuer == issuer.subject:
+                found[f"server:{path.stem}"] = certificate
+    return {name: _days_left(certificate, now) for name, certificate in found.items()}
 
 
-def _days_left(path: Path, now: datetime) -> int:
+def _in(folder: Path, name: str) -> Path | None:
+    return folder / name if name else None
+
+
+def _read(path: Path) -> x509.Certificate | None:
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        return -1
-    return authority.days_left(certificate.not_valid_after_utc, now)
+        return None
+
+
+def _days_left(certificate: x509.Certificate | None, now: datetime) -> int:
+    return -1 if certificate is None else authority.days_left(certificate.not_valid_after_utc, now)

@@ -122,7 +122,7 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
         ),
         "nhri_hub_participants": Measure("Participants by state", ("state",)),
         "nhri_hub_certificate_days_left": Measure(
-            "Whole days until a certificate ends: a participant's, or hub:door, hub:broker",
+            "Whole days until a certificate ends: a participant's, or one of `nhri-hub ca list`",
             ("member",),
         ),
         "nhri_hub_upkeep_timestamp_seconds": Measure(

@@ -30,9 +30,10 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Certificates(msgspec.Struct, frozen=True):
-    """The answer to ``GET /v1/certificates``."""
+    """The answer to ``GET /v1/certificates``; ``own`` are the days left of those of no member."""
 
     certificates: list[Certificate]
+    own: dict[str, int]
 
 
 @click.group()
@@ -89,17 +90,27 @@ def _now_and_serial() -> tuple[datetime, int]:
 @ca.command("list", epilog=examples("nhri-hub ca list"))
 @asks_hub
 async def list_certificates(hub: "Hub") -> None:
-    """List the members' certificates, the next to end first; exit 1 if one ends within 3 days."""
+    """List all certificates, members' first; exit 1 if one ends within 3 days.
+
+    What ends first stands first. hub:authority is the authority itself, hub:door what the hub shows
+    at its door, hub:broker what it shows the broker; server:NAME was made with `ca server`.
+    """
     answer = await hub.get("/v1/certificates")
-    found = jsontext.convert(answer, Certificates).certificates
+    found = jsontext.convert(answer, Certificates)
     if hub.as_json:
         print_json(answer)
     else:
-        rows = ((c.code, c.not_after, c.days_left, c.serial) for c in found)
-        print_table(("member", "ends", "days left", "serial"), rows)
-    ending = [certificate.code for certificate in found if certificate.days_left <= 3]
+        members = [(c.code, c.not_after, c.days_left, c.serial) for c in found.certificates]
+        own = sorted((days, name) for name, days in found.own.items())
+        rows = [*members, *((name, "", days, "") for days, name in own)]
+        print_table(("whose", "ends", "days left", "serial"), rows)
+    lefts = [(c.code, c.days_left) for c in found.certificates] + [*found.own.items()]
+    ending = [name for name, days in lefts if days <= 3]
     if ending:
-        raise NotSo(f"These end within three days: {', '.join(ending)}. Renew: nhri-hub ca issue.")
+        raise NotSo(
+            f"These end within three days: {', '.join(ending)}. "
+            "nhri-hub ca issue renews a member's; for others see runbooks/certificate-ends.md."
+        )
 
 
 @ca.command(epilog=examples("nhri-hub ca issue kz"))

@@ -168,9 +168,15 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Certificates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Each participant's newest certificate, the next to end first."""
+    """Each participant's newest certificate, the next to end first.
+
+    ``own`` are the days left of those that no participant holds: ``hub:authority``, ``hub:door``,
+    ``hub:broker``, and ``server:NAME`` for each that ``nhri-hub ca server`` made; -1 for a file
+    that cannot be read.
+    """
 
     certificates: list[Certificate]
+    own: dict[str, int]
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -304,9 +310,7 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipient. ``store_failing`` is why the last commit failed, null where it did not;
     ``signing_stopped`` is why nothing is signed. ``quorum_size`` is the size of the last checkpoint
     with a quorum, null before the first; ``quorum_wanted`` tells whether the witnesses that there
-    are can be one. ``certificate_days`` are those left of the hub's own certificates, ``hub:door``
-    and ``hub:broker``, -1 for a file that cannot be read; participants' are in
-    ``/v1/certificates``.
+    are can be one. ``certificate_days`` are what ``/v1/certificates`` calls ``own``.
     """
 
     version: str

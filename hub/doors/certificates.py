@@ -3,7 +3,7 @@
 from aiohttp import web
 from cryptography import x509
 
-from hub import authority
+from hub import authority, certificates
 from hub.authority import Authority
 from hub.doors.service import Asked, Service, answer, arriving
 from hub.intake.batch import Token
@@ -74,9 +74,10 @@ async def renew(hub: Service, asked: Asked) -> web.Response:
 
 
 async def every(hub: Service, asked: Asked) -> web.Response:
-    """``GET /v1/certificates``: each participant's newest certificate, the next to end first."""
+    """``GET /v1/certificates``: each participant's newest one, and how long the hub's own hold."""
     rows = sorted(await hub.queries.certificates(), key=lambda row: row.not_after)
-    return answer({"certificates": [_shown(hub, row) for row in rows]})
+    own_days = certificates.own_days_left(hub.settings, hub.clock())
+    return answer({"certificates": [_shown(hub, row) for row in rows], "own": own_days})
 
 
 async def issue_again(hub: Service, asked: Asked) -> web.Response:

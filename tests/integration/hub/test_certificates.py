@@ -1,14 +1,19 @@
 """Certificates that end: said in time in the log, the measures and the status; renewed in place."""
 
 import asyncio
+import json
 import ssl
+from ipaddress import ip_address
 from pathlib import Path
 
+from click.testing import CliRunner
 from cryptography import x509
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from hub import certificates, upkeep
+from hub import settings as configuration
+from hub.cli.main import main
 from tests import builders, client
 from tests.integration.hub.test_metrics import measures
 
@@ -32,26 +37,117 @@ def warnings(logs):
     return [(one["code"], one["days_left"]) for one in logs if one["event"] == "certificate.ends"]
 
 
-async def test_their_ends_are_warned_of_three_times_each(settings, clock, monkeypatch):
+async def test_their_ends_are_warned_of_on_the_30th_14th_and_3rd_day_before(
+    settings, clock, monkeypatch
+):
     monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
+    settings = with_tls(settings)
+    certificates.create_server(
+        authority_of(settings), Path(settings.folder), ("broker.example",), builders.NOW, 3
+    )
     with capture_logs() as logs:
-        async with client.running(with_tls(settings)) as hub, asyncio.timeout(90):
+        async with client.running(settings) as hub, asyncio.timeout(90):
             kz = client.Participant(hub.operator.connection, "kz", clock)
             await kz.post("/v1/certificate", builders.tls_request("kz").encode())
-            for days in (396, 29, 13, 2):
-                left = (await hub.operator.get("/v1/status"))["certificate_days"]["hub:door"]
-                clock.forward(days=left - days)
-                await until_measured(hub, days)
-                status = await hub.operator.get("/v1/status")
-                assert status["certificate_days"] == {"hub:door": days}
-    for code in ("hub:door", "kz"):
-        assert [left for who, left in warnings(logs) if who == code] == [29, 13, 2]
+            for days in (31, 30, 15, 14, 4, 3):
+                await until_it_has_left(hub, clock, "hub:door", days)
+    for code in ("hub:door", "server:broker.example", "kz"):
+        assert [left for who, left in warnings(logs) if who == code] == [30, 14, 3]
 
 
-async def until_measured(hub, days):
+async def test_the_end_of_the_authority_is_warned_of_as_well(settings, clock, monkeypatch):
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0.01)
+    with capture_logs() as logs:
+        async with client.running(settings) as hub, asyncio.timeout(90):
+            for days in (31, 30, 15, 14, 4, 3):
+                await until_it_has_left(hub, clock, "hub:authority", days)
+    assert warnings(logs) == [("hub:authority", 30), ("hub:authority", 14), ("hub:authority", 3)]
+
+
+async def until_it_has_left(hub, clock, name, days):
+    """Let time pass until a certificate has so many days left and the upkeep has seen it."""
+    left = (await hub.operator.get("/v1/status"))["certificate_days"][name]
+    clock.forward(days=left - days)
     shown: dict[tuple[str, ...], float] = {}
-    while shown.get(("nhri_hub_certificate_days_left", "hub:door")) != days:
+    while shown.get(("nhri_hub_certificate_days_left", name)) != days:
         shown = await measures(hub.operator)
+
+
+class TestTheCommands:
+    """``nhri-hub ca``, from a hub without an authority to a certificate that ends."""
+
+    async def test_make_an_authority_once(self, tmp_path):
+        await run("init", tmp_path, "--name", "hub.example")
+        config = tmp_path / "hub.toml"
+        said = await run("ca", "server", "hub.example", "--config", config, code=1)
+        assert "make one: nhri-hub ca init" in said
+        said = await run("ca", "init", "--config", config)
+        with config.open("a") as file:
+            file.write(said[said.index("[authority]") :])
+        found = authority_of(configuration.load(config, {}))
+        assert found.certificate.subject.rfc4514_string() == "CN=hub.example members"
+        assert (tmp_path / "authority-key.pem").stat().st_mode & 0o077 == 0
+        said = await run("ca", "init", "--config", config, code=1)
+        assert "is there already" in said
+        assert authority_of(configuration.load(config, {})).certificate == found.certificate
+
+    async def test_make_a_server_s_certificate_once(self, settings):
+        config = f"{settings.folder}/hub.toml"
+        said = await run("ca", "server", "broker.example", "192.0.2.7", "--config", config)
+        file = Path(settings.folder) / "broker.example.pem"
+        key = Path(settings.folder) / "broker.example-key.pem"
+        assert said == f"The certificate is in {file}, its key in {key}.\n"
+        made, issuer = x509.load_pem_x509_certificates(file.read_bytes())
+        made.verify_directly_issued_by(issuer)
+        assert issuer == authority_of(settings).certificate
+        names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert names.get_values_for_type(x509.DNSName) == ["broker.example"]
+        assert names.get_values_for_type(x509.IPAddress) == [ip_address("192.0.2.7")]
+        assert key.stat().st_mode & 0o077 == 0
+        again = await run("ca", "server", "broker.example", "--config", config, code=1)
+        assert "is there already" in again
+
+    async def test_issue_a_member_s_certificate_and_renew_it(self, hub):
+        uz = await joined_with_a_request(hub)
+        first = await uz.get("/v1/certificate")
+        said = await asked(hub, "issue", "uz")
+        assert said.startswith(f"uz has a certificate until {first['not_after']};")
+        renewed = json.loads(await asked(hub, "issue", "uz", "--json"))
+        assert renewed["serial"] != first["serial"]
+        assert (await uz.get("/v1/certificate"))["certificate"] == renewed["certificate"]
+        assert "kz has registered no TLS request" in await asked(hub, "issue", "kz", code=4)
+
+    async def test_list_what_ends_when_and_end_with_one_three_days_before(self, settings, clock):
+        async with client.running(with_tls(settings)) as hub:
+            await joined_with_a_request(hub)
+            clock.forward(days=397 - 4)
+            lines = [line.split() for line in (await asked(hub, "list")).splitlines()]
+            listed = {line[0]: line for line in lines[1:]}
+            assert [*listed] == ["uz", "hub:door", "hub:authority"]
+            assert (listed["uz"][2], listed["hub:door"][1]) == ("4", "4")
+            clock.forward(days=1)
+            assert "within three days: uz, hub:door." in await asked(hub, "list", code=1)
+            await asked(hub, "issue", "uz")
+            assert "within three days: hub:door." in await asked(hub, "list", code=1)
+
+
+async def joined_with_a_request(hub):
+    """A participant that registered a TLS request when it joined."""
+    uz = client.Participant(hub.operator.connection, "uz", hub.service.clock)
+    await hub.operator.join(uz, keys=builders.keys("uz", tls_request=builders.tls_request("uz")))
+    return uz
+
+
+async def asked(hub, *words, code=0):
+    """What ``nhri-hub ca`` says of a running hub."""
+    return await run("ca", *words, "--config", f"{hub.settings.folder}/hub.toml", code=code)
+
+
+async def run(*words, code=0):
+    """Run a command to its end; gives what it printed."""
+    result = await asyncio.to_thread(CliRunner().invoke, main, [*map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.output
 
 
 async def test_the_door_shows_a_new_certificate_without_a_restart(settings, clock, monkeypatch):

@@ -13,6 +13,7 @@ import yaml
 
 from connectors import metrics as connector_metrics
 from connectors.alarms import KINDS
+from hub import authority
 from hub import metrics as hub_metrics
 from schemas.refusal import REFUSALS
 
@@ -185,6 +186,11 @@ def test_every_step_of_the_path_is_on_the_dashboard_or_has_an_alert():
     }
     # Which version runs, and when the last checkpoint was, are asked for by hand.
     assert unused == {"nhri_hub_build_info", "nhri_hub_checkpoint_timestamp_seconds"}
+
+
+def test_a_certificate_s_end_alerts_on_the_days_on_which_the_hub_warns():
+    queries = [alert["expr"] for alert in ALERTS if "certificate" in alert["expr"]]
+    assert queries == [f"nhri_hub_certificate_days_left <= {days}" for days in authority.WARN_DAYS]
 
 
 def test_prometheus_reads_the_alerts_and_the_hub():

@@ -7,9 +7,10 @@ from urllib.parse import quote
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import replace
 
 from hub import authority, certificates
-from hub.settings import Broker, Http, Settings, StartError
+from hub.settings import AuthorityFiles, Broker, Http, Settings, StartError
 from tests.builders import NOW
 
 ISSUER = authority.create("test", NOW, 1, ec.generate_private_key(ec.SECP256R1()))
@@ -39,6 +40,20 @@ class TestOwnCertificates:
         assert certificates.own_days_left(both, NOW) == {"hub:door": 397, "hub:broker": 20}
         later = NOW + timedelta(days=21)
         assert certificates.own_days_left(both, later) == {"hub:door": 376, "hub:broker": -1}
+
+    def test_include_the_authority_and_what_it_made_for_servers(self, settings, tmp_path):
+        certificates.create_authority(tmp_path, "hub.example", NOW, 1)
+        files = AuthorityFiles(certificate="authority.pem", key="authority-key.pem")
+        own = replace(settings, authority=files)
+        issuer = certificates.load_authority(own)
+        assert issuer is not None
+        certificates.create_server(issuer, tmp_path, ("broker.example", "192.0.2.7"), NOW, 3)
+        make(tmp_path, "of-another-authority")
+        found = {"hub:authority": 3650, "hub:door": 397, "server:broker.example": 397}
+        assert certificates.own_days_left(own, NOW) == found
+        (tmp_path / "broker.example.pem").unlink()
+        (tmp_path / "authority.pem").unlink()
+        assert certificates.own_days_left(own, NOW) == {"hub:authority": -1, "hub:door": 397}
 
     def test_need_not_be(self):
         plain = Settings(name="hub.example", broker=Broker(url="amqp://hub:x@broker.example/nhri"))
