@@ -190,6 +190,7 @@ async def _assemble(
         StoredLanes(database),
         lambda: tuple(recorder.state.directory.participants),
         lambda: format_time(_clock()),
+        metrics,
         settings.broker.outstanding,
     )
     return Service(
@@ -295,7 +296,8 @@ def _send_webhooks(
         _on_commit(listeners),
         service.settings.restored.exists,
     )
-    return [asyncio.create_task(sending.run(tell)), asyncio.create_task(follower)]
+    worker = sending.run(tell, service.metrics.webhook_attempted)
+    return [asyncio.create_task(worker), asyncio.create_task(follower)]
 
 
 async def _checked_state(settings: Settings, key: LogKey, queries: Queries) -> State:

@@ -7,7 +7,7 @@ chooses, so that nobody can fill the memory with new series.
 
 import shutil
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from hub.delivery.schedule import DeliveryState, EndpointState
+from hub.delivery.schedule import DeliveryState, EndpointState, Heard
 from hub.delivery.subscription import Subscription
 from hub.intake.batch import Committed
 from hub.intake.recorder import Journal, Recorded, Recorder, Transaction
@@ -43,6 +43,7 @@ class Measure(msgspec.Struct, frozen=True):
     buckets: tuple[float, ...] = ()
 
 
+_RECEIPT_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 3_600, 6 * 3_600, 86_400, 3 * 86_400)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 COUNTERS: Final[Mapping[str, Measure]] = MappingProxyType(
@@ -62,6 +63,9 @@ COUNTERS: Final[Mapping[str, Measure]] = MappingProxyType(
         "nhri_hub_commits_failed": Measure("Group commits that the store did not take"),
         "nhri_hub_http_requests": Measure(
             "Requests at the HTTP door by route and status", ("route", "status")
+        ),
+        "nhri_hub_publishes": Measure(
+            "Messages published to the broker by outcome (confirmed, failed)", ("outcome",)
         ),
         "nhri_hub_quarantined": Measure("Submissions from the broker put into quarantine"),
         "nhri_hub_webhooks_done": Measure(
@@ -87,6 +91,18 @@ HISTOGRAMS: Final[Mapping[str, Measure]] = MappingProxyType(
         "nhri_hub_submission_seconds": Measure(
             "From the whole envelope at the door to its acceptance or refusal", buckets=_SECONDS
         ),
+        "nhri_hub_publish_seconds": Measure(
+            "From what is to be published to the broker's confirm", buckets=_SECONDS
+        ),
+        "nhri_hub_receipt_seconds": Measure(
+            "From the acceptance of a copy to its recipient's first receipt",
+            buckets=_RECEIPT_SECONDS,
+        ),
+        "nhri_hub_webhook_attempt_seconds": Measure(
+            "One post to a webhook by what it came to (taken, failed, gone)",
+            ("outcome",),
+            _SECONDS,
+        ),
     }
 )
 
@@ -109,6 +125,10 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
         ),
         "nhri_hub_broker_outstanding": Measure(
             "Copies on the broker without a receipt by recipient", ("member",)
+        ),
+        "nhri_hub_queue_messages": Measure(
+            "Messages that wait in a queue of the broker, at the hub that fills the inboxes",
+            ("queue",),
         ),
         "nhri_hub_broker_connected": Measure("1 while the broker is reached", ("link",)),
         "nhri_hub_broker_blocked": Measure(
@@ -243,6 +263,8 @@ class Metrics:
             self._counters["nhri_hub_copies"].labels(code).inc(count)
         for code, count in committed.receipts.items():
             self._counters["nhri_hub_receipted_copies"].labels(code).inc(count)
+        for seconds in committed.waited:
+            self._histograms["nhri_hub_receipt_seconds"].observe(seconds)
 
     def journal(self, journal: Journal) -> Journal:
         """The same journal, its transactions timed and its failures counted."""
@@ -251,6 +273,22 @@ class Metrics:
             self._histograms["nhri_hub_commit_seconds"],
             self._counters["nhri_hub_commits_failed"],
         )
+
+    def published(self, seconds: Sequence[float], failed: int) -> None:
+        """The broker confirmed publishes, each after so long, and others it did not."""
+        self._counters["nhri_hub_publishes"].labels("confirmed").inc(len(seconds))
+        self._counters["nhri_hub_publishes"].labels("failed").inc(failed)
+        for each in seconds:
+            self._histograms["nhri_hub_publish_seconds"].observe(each)
+
+    def queues(self, depths: Mapping[str, int]) -> None:
+        """Set how many messages wait in each queue of the broker."""
+        self._replace("nhri_hub_queue_messages", depths)
+
+    def webhook_attempted(self, heard: Heard, seconds: float) -> None:
+        """An endpoint answered a post, or did not."""
+        attempts = self._histograms["nhri_hub_webhook_attempt_seconds"]
+        attempts.labels(str(heard)).observe(seconds)
 
     def link(
         self, name: str, use: Callable[[Connection], Awaitable[None]]

@@ -227,16 +227,26 @@ async def end_of(channel: AbstractChannel) -> None:
 
 async def declare(channel: AbstractChannel, codes: Iterable[str]) -> Mapping[str, Depth]:
     """Make what the hub needs and the inboxes of these participants; gives the inboxes' depths."""
-    for exchange in topology.EXCHANGES:
-        await channel.declare_exchange(exchange.name, exchange.type, durable=True)
-    for queue in topology.HUB_QUEUES:
-        await _declare_queue(channel, queue)
-    for binding in topology.HUB_BINDINGS:
-        await _bind(channel, binding)
+    await declare_hub(channel)
+    return await declare_inboxes(channel, codes)
+
+
+async def declare_inboxes(channel: AbstractChannel, codes: Iterable[str]) -> Mapping[str, Depth]:
+    """Make the inboxes of these participants; gives their depths, by code."""
     depths = {}
     for code in codes:
         depths[code] = await _declare_queue(channel, topology.inbox_queue(code))
         await _bind(channel, topology.inbox_binding(code))
+    return depths
+
+
+async def declare_hub(channel: AbstractChannel) -> Mapping[str, Depth]:
+    """Make what the hub itself needs; gives the depths of its queues, by their names."""
+    for exchange in topology.EXCHANGES:
+        await channel.declare_exchange(exchange.name, exchange.type, durable=True)
+    depths = {queue.name: await _declare_queue(channel, queue) for queue in topology.HUB_QUEUES}
+    for binding in topology.HUB_BINDINGS:
+        await _bind(channel, binding)
     return depths
 
 

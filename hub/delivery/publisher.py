@@ -90,10 +90,21 @@ class LaneStore(Protocol):
         ...
 
 
+class Measures(Protocol):
+    """Who is told how the publishing goes; must not wait."""
+
+    def published(self, seconds: Sequence[float], failed: int) -> None:
+        """How long each publish took to its confirm, and how many were not confirmed."""
+
+    def queues(self, depths: Mapping[str, int]) -> None:
+        """How many messages wait in each queue, by its name; none while it is not known here."""
+
+
 class _Waiting(msgspec.Struct, frozen=True):
-    """Something to publish, and who waits for the broker to have it."""
+    """Something to publish, since when, and who waits for the broker to have it."""
 
     outgoing: Outgoing
+    since: float
     confirmed: "asyncio.Future[None] | None" = None
 
 
@@ -105,6 +116,7 @@ class Publisher:
         store: LaneStore,
         codes: Callable[[], Sequence[str]],
         clock: Callable[[], str],
+        measures: Measures,
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         """Publish what the store has, to the participants that ``codes`` gives.
@@ -112,6 +124,7 @@ class Publisher:
         ``blocked`` says whether an alarm of the broker keeps it from that.
         """
         self.blocked = False
+        self._measures = measures
         self._max_outstanding = max_outstanding
         self._store = store
         self._codes = codes
@@ -140,7 +153,7 @@ class Publisher:
             targets = self._lanes.take(message.index, message.positions)
             if targets:
                 body = _body(message.acceptance, message.envelope)
-                self._waiting.put_nowait(_Waiting(_delivery(body, targets)))
+                self._put(_delivery(body, targets))
         self._work.set()
 
     async def answer(self, code: str, kind: str, body: object) -> None:
@@ -150,8 +163,11 @@ class Publisher:
             Unconfirmed: the broker did not take it; what was submitted must not be acknowledged.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(Outgoing(kind, jsontext.encode(body), (code,)), future))
+        self._put(Outgoing(kind, jsontext.encode(body), (code,)), future)
         await future
+
+    def _put(self, outgoing: Outgoing, confirmed: "asyncio.Future[None] | None" = None) -> None:
+        self._waiting.put_nowait(_Waiting(outgoing, time.perf_counter(), confirmed))
 
     async def settled(self) -> None:
         """Wait until it is known who fills the inboxes; then what is recorded goes straight out.
@@ -195,6 +211,7 @@ class Publisher:
         try:
             await broker.together(self._feed(), self._rounds(channel), broker.end_of(channel))
         finally:
+            self._measures.queues({})
             # Without it, as after a crash, the last messages are published once more.
             with contextlib.suppress(Exception):
                 await self._save()
@@ -243,11 +260,14 @@ class Publisher:
         try:
             problems = await burst.publish(bursts, [waiting.outgoing for waiting in batch])
         finally:
+            now, took = time.perf_counter(), []
             for waiting, problem in zip(batch, problems, strict=True):
                 if problem is None:
+                    took.append(now - waiting.since)
                     self._confirm(waiting)
                 else:
                     self._give_back(waiting)
+            self._measures.published(took, len(batch) - len(took))
         for problem in problems:
             if problem is not None:
                 raise Unconfirmed(problem)
@@ -295,8 +315,8 @@ class Publisher:
         # Behind what waits already, so that every recipient gets its messages in order.
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for outgoing in fed[:-1]:
-            self._waiting.put_nowait(_Waiting(outgoing))
-        self._waiting.put_nowait(_Waiting(fed[-1], end))
+            self._put(outgoing)
+        self._put(fed[-1], end)
         await end
 
     async def _rounds(self, channel: AbstractChannel) -> None:
@@ -321,7 +341,10 @@ class Publisher:
 
     async def _survey(self, channel: AbstractChannel) -> None:
         """Make the queues that are not there, see how full they are, and feed silent recipients."""
-        depths = await broker.declare(channel, self._codes())
+        own = await broker.declare_hub(channel)
+        depths = await broker.declare_inboxes(channel, self._codes())
+        named = {**own, **{amqp.inbox(code): depth for code, depth in depths.items()}}
+        self._measures.queues({name: depth.waiting for name, depth in named.items()})
         now = time.monotonic()
         for code, depth in depths.items():
             freed = self._lanes.survey(code, depth.waiting, depth.consumers)

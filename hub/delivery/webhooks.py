@@ -12,6 +12,7 @@ starts, or another hub of the log, posts once more and is told again.
 import asyncio
 import contextlib
 import heapq
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
@@ -268,6 +269,7 @@ class WebhookStore(Protocol):
 
 
 Tell = Callable[[Told], Awaitable[None]]
+Attempted = Callable[[Heard, float], None]
 
 _Address: TypeAlias = tuple[str, str | None]
 """A subscription and its URL: what was answered at one says nothing of the next one."""
@@ -315,6 +317,7 @@ class Webhooks:
         self._news = asyncio.Event()
         self._stale = True
         self._round = clock()
+        self._attempted: Attempted = lambda heard, seconds: None
 
     @property
     def in_hand(self) -> int:
@@ -376,8 +379,14 @@ class Webhooks:
         proven = schedule.heard(answer.status, answer.error) is Heard.TAKEN
         return proven and cloudevent.is_answer(event, answer.excerpt), answer
 
-    async def run(self, tell: Tell) -> None:
-        """Send for ever; ``tell`` records what an owner has to be told, with the change."""
+    async def run(self, tell: Tell, attempted: Attempted) -> None:
+        """Send for ever.
+
+        Args:
+            tell: records what an owner has to be told, with the change.
+            attempted: is told what each post came to, and how many seconds it took.
+        """
+        self._attempted = attempted
         try:
             while True:
                 self._news.clear()
@@ -557,11 +566,16 @@ class Webhooks:
         if rested > now:
             return Result(claimed, Due(DeliveryState.WAITING, rested), now)
         event = self._messages.event(message, subscription.filter.languages)
-        return self._heard(claimed, subscription, await self._post(subscription, event))
+        began = time.perf_counter()
+        answer = await self._post(subscription, event)
+        return self._heard(claimed, subscription, answer, time.perf_counter() - began)
 
-    def _heard(self, claimed: Claimed, subscription: Subscription, answer: Answer) -> Result:
+    def _heard(
+        self, claimed: Claimed, subscription: Subscription, answer: Answer, seconds: float
+    ) -> Result:
         """What an answer means for the delivery, and at once for the others in line."""
         now, heard = self._clock(), schedule.heard(answer.status, answer.error)
+        self._attempted(heard, seconds)
         asked, jitter = timedelta(), 0.0
         if heard is Heard.GONE:
             self._gone.add(_address(subscription))

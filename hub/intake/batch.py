@@ -17,7 +17,7 @@ from hub.ledger import sequence
 from hub.ledger.sequence import Draft, Sequenced, Tree
 from schemas.acceptance import Acceptance
 from schemas.directory import Directory
-from schemas.encoding import format_time
+from schemas.encoding import format_time, parse_time
 from schemas.joint_action import Answer
 from schemas.refusal import Refused
 
@@ -49,6 +49,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
     message_id: str
     sender: str
+    accepted: str
     entry_hash: bytes
     state: str
     receipt_index: int | None
@@ -143,7 +144,8 @@ class Fresh(msgspec.Struct, frozen=True):
 class Committed(msgspec.Struct, frozen=True):
     """What a commit brought: who has something new, new messages, receipts by receiver.
 
-    ``entries`` is how many it appended to the log; ``erased`` are messages by their ids.
+    ``waited``: seconds from the acceptance of each copy to its first receipt; ``entries`` is how
+    many it appended to the log; ``erased`` are messages by their ids.
     """
 
     touched: frozenset[str]
@@ -151,6 +153,7 @@ class Committed(msgspec.Struct, frozen=True):
     receipts: Mapping[str, int]
     entries: int
     erased: frozenset[str] = frozenset()
+    waited: Sequence[float] = ()
 
 
 class Job(Protocol):
@@ -193,6 +196,7 @@ class Batch:
         self.sent: dict[str, int] = {}
         self.touched: set[str] = set()
         self.receipts: dict[str, int] = {}
+        self.waited: list[float] = []
         self._messages: list[tuple[int, bytes, Mapping[str, int]]] = []
         self._state = state
         self._salts = salts
@@ -253,8 +257,10 @@ class Batch:
 
     def note_receipt(self, receiver: str, position: int) -> None:
         """A receipt came in for a delivery; only the first one for it counts."""
-        if self.facts.deliveries[receiver, position].state == "waiting":
+        delivery = self.facts.deliveries[receiver, position]
+        if delivery.state == "waiting":
             self.receipts[receiver] = self.receipts.get(receiver, 0) + 1
+            self.waited.append((self.now - parse_time(delivery.accepted)).total_seconds())
 
     def add_answer(self, notice_id: str, answer: Answer) -> None:
         """Let later jobs of this batch see an answer."""
@@ -271,7 +277,7 @@ class Batch:
         ]
         erased = frozenset(str(row["erased_id"]) for row in self.rows.get("erase", ()))
         touched = frozenset(self.touched)
-        return Committed(touched, fresh, self.receipts, len(self.entries), erased)
+        return Committed(touched, fresh, self.receipts, len(self.entries), erased, self.waited)
 
     def state(self, tree: Tree) -> State:
         """The state after this batch, once it is committed with its tree."""

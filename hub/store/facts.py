@@ -151,6 +151,7 @@ def _deliveries(
                     delivery.state,
                     delivery.receipt_idx,
                     sent.sender,
+                    sent.accepted,
                     sent.idx,
                 )
                 .join(tables.messages, sent.id == delivery.message_id)
@@ -161,7 +162,12 @@ def _deliveries(
     leaves = load_tiles(connection, frozenset((0, row.idx // merkle.TILE_WIDTH) for row in rows))
     return {
         (row.recipient, row.position): Delivery(
-            row.message_id, row.sender, _leaf(leaves, row.idx), row.state, row.receipt_idx
+            row.message_id,
+            row.sender,
+            row.accepted,
+            _leaf(leaves, row.idx),
+            row.state,
+            row.receipt_idx,
         )
         for row in rows
     }

@@ -319,7 +319,7 @@ async def worker(folder: Path, port: int, count: int, seconds: float) -> float:
         SLOTS,
     )
     began = time.perf_counter()
-    task = asyncio.create_task(sending.run(tell))
+    task = asyncio.create_task(sending.run(tell, lambda heard, seconds: None))
     try:
         done = asyncio.create_task(store.done.wait())
         await asyncio.wait((done, task), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

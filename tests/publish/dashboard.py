@@ -20,8 +20,8 @@ class Panel(msgspec.Struct, frozen=True):
     queries: dict[str, str]
 
 
-def _quantiles(name: str) -> dict[str, str]:
-    rate = f"sum by (le) (rate({name}_bucket[5m]))"
+def _quantiles(name: str, range_: str = "5m") -> dict[str, str]:
+    rate = f"sum by (le) (rate({name}_bucket[{range_}]))"
     return {f"p{p}": f"histogram_quantile({p / 100}, {rate})" for p in (50, 99)}
 
 
@@ -124,6 +124,20 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
     ),
+    "On the broker": (
+        Panel("From a copy to the broker's confirm", "s", _quantiles("nhri_hub_publish_seconds")),
+        Panel(
+            "Publishes a second, by outcome",
+            "short",
+            {"{{outcome}}": "sum by (outcome) (rate(nhri_hub_publishes_total[5m]))"},
+        ),
+        Panel("In its queues", "short", {"{{queue}}": "max by (queue) (nhri_hub_queue_messages)"}),
+        Panel(
+            "From an acceptance to its receipt",
+            "s",
+            _quantiles("nhri_hub_receipt_seconds", "1h"),
+        ),
+    ),
     "Webhooks": (
         Panel(
             "Messages that wait or were set aside",
@@ -135,6 +149,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "short",
             {"{{outcome}}": "sum by (outcome) (rate(nhri_hub_webhooks_done_total[5m]))"},
         ),
+        Panel(
+            "Posts a second, by what they came to",
+            "short",
+            {"{{outcome}}": "sum by (outcome) (rate(nhri_hub_webhook_attempt_seconds_count[5m]))"},
+        ),
+        Panel("One post", "s", _quantiles("nhri_hub_webhook_attempt_seconds")),
         Panel(
             "Subscriptions by state of their endpoint",
             "short",

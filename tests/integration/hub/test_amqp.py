@@ -31,6 +31,7 @@ from schemas.amqp import Acceptances, Refusal
 from schemas.encoding import unb64url
 from tests import broker as brokers
 from tests import client
+from tests.integration.hub.test_metrics import measures
 from tests.simulator.waiting import until
 
 EVERYBODY = ("kz", "kg", "tj", "tm", "undp", "guest")
@@ -288,6 +289,24 @@ async def test_one_publish_reaches_all_recipients(mailbox):
     assert set(copies) < {"inbox.kg", "inbox.tj"}
     assert kg.deliveries == tj.deliveries
     assert client.envelope(kg.deliveries[0]) == envelope
+
+
+async def test_each_publish_is_timed_to_its_confirm_and_each_copy_to_its_receipt(hub, mailbox):
+    before = await measures(hub.operator)
+    kz, kg = await mailbox("kz"), await mailbox("kg", consume=False)
+    await kz.send(audience=["kg"])
+    await kz.answered("1")
+    await until_measured(hub, ("nhri_hub_queue_messages", "inbox.kg"), 1)
+    kg.receipting = True
+    await kg.open()
+    await until_measured(hub, ("nhri_hub_receipt_seconds_count",), 1)
+    after = await measures(hub.operator)
+    assert after["nhri_hub_receipt_seconds_sum",] > 0
+    # The delivery, and kz's acceptance; kg's, of its receipt, may be on its way.
+    confirmed = ("nhri_hub_publish_seconds_count",)
+    assert after[confirmed] - before[confirmed] >= 2
+    assert after[confirmed] == after["nhri_hub_publishes_total", "confirmed"]
+    assert after["nhri_hub_publish_seconds_sum",] > before["nhri_hub_publish_seconds_sum",]
 
 
 async def test_the_answer_names_what_it_is_to(hub, mailbox):
@@ -823,12 +842,23 @@ async def test_a_released_message_is_taken_in_and_its_sender_is_answered(hub, br
 async def test_a_discarded_message_is_gone_and_its_digest_stays(hub, broker, poisons):
     body = await poisons["unknown_type"]()
     await until_quarantined(hub, body)
+    await until_measured(hub, ("nhri_hub_queue_messages", amqp.QUARANTINE), 1)
     path = f"/v1/quarantine/{entries.digest(body)}/discard"
     assert (await hub.operator.post(path, reason="a test")).status == 200
     assert (await broker.depth(amqp.QUARANTINE)).waiting == 0
     (event,) = await events(hub, "quarantine.discarded")
     assert event["private"]["digest"] == entries.digest(body)
     assert (await hub.operator.post(path, reason="again")).code == "not-found"
+    await until_measured(hub, ("nhri_hub_queue_messages", amqp.QUARANTINE), 0)
+
+
+async def until_measured(hub, sample, value):
+    """A measure becomes so, at the latest with the next survey of the queues."""
+
+    async def is_so():
+        return (await measures(hub.operator)).get(sample) == value
+
+    await brokers.eventually(is_so, f"{sample} is {value}")
 
 
 async def test_a_flood_of_poison_is_counted_and_does_not_fill_the_log(hub, broker, monkeypatch):

@@ -29,6 +29,7 @@ from schemas.encoding import format_time
 from schemas.refusal import Refused
 from schemas.webhook import PublicKey, Secret
 from tests import client
+from tests.integration.hub.test_metrics import measures
 
 PATIENCE = 90
 
@@ -510,6 +511,9 @@ async def test_an_endpoint_that_says_it_is_gone_is_disabled_at_once(hub, kz, und
     last = await send(kz)
     await endpoint.until(2)
     assert endpoint.ids[1:] == [last]
+    posts = await measures(hub.operator)
+    assert posts["nhri_hub_webhook_attempt_seconds_count", "gone"] == 1
+    assert posts["nhri_hub_webhook_attempt_seconds_count", "taken"] == 1
 
 
 async def test_of_what_is_in_line_nothing_is_sent_after_an_endpoint_said_that_it_is_gone(

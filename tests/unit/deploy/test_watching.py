@@ -15,6 +15,7 @@ from connectors import metrics as connector_metrics
 from connectors.alarms import KINDS
 from hub import authority
 from hub import metrics as hub_metrics
+from schemas import amqp
 from schemas.refusal import REFUSALS
 
 ROOT = Path(__file__).parents[3]
@@ -181,11 +182,31 @@ def test_every_step_of_the_path_is_on_the_dashboard_or_has_an_alert():
     alarmed = set().union(*(names(alert["expr"]) for alert in ALERTS))
     unused = {
         name
-        for name in {*hub_metrics.GAUGES, *(f"{n}_total" for n in hub_metrics.COUNTERS)}
+        for name in {
+            *hub_metrics.GAUGES,
+            *(f"{n}_total" for n in hub_metrics.COUNTERS),
+            *(f"{n}_bucket" for n in hub_metrics.HISTOGRAMS),
+        }
         if name not in shown | alarmed
     }
-    # Which version runs, and when the last checkpoint was, are asked for by hand.
-    assert unused == {"nhri_hub_build_info", "nhri_hub_checkpoint_timestamp_seconds"}
+    # Which version runs, and when the last checkpoint was, are asked for by hand; of entries in a
+    # commit the mean is shown.
+    assert unused == {
+        "nhri_hub_build_info",
+        "nhri_hub_checkpoint_timestamp_seconds",
+        "nhri_hub_commit_entries_bucket",
+    }
+
+
+def test_queues_that_alerts_look_at_are_the_broker_s():
+    named = [re.search(r'queue="([^"]*)"', alert["expr"]) for alert in ALERTS]
+    asked = {found[1] for found in named if found}
+    assert asked == {amqp.QUARANTINE, amqp.SUBMISSIONS_QUEUE}
+
+
+def test_an_alert_for_the_quarantine_lasts_as_long_as_something_is_in_it():
+    [alert] = [alert for alert in ALERTS if alert["alert"] == "SubmissionQuarantined"]
+    assert alert["expr"] == 'max(nhri_hub_queue_messages{queue="quarantine"}) > 0'
 
 
 def test_a_certificate_s_end_alerts_on_the_days_on_which_the_hub_warns():

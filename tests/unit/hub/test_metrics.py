@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub import metrics
-from hub.delivery.schedule import DeliveryState, Endpoint
+from hub.delivery.schedule import DeliveryState, Endpoint, Heard
 from hub.delivery.subscription import Filter, Subscription
 from hub.intake.batch import Committed, Fresh, Outcome, State
 from hub.intake.recorder import Recorded, Recorder, StorageError
@@ -23,7 +23,10 @@ from schemas.encoding import format_time
 from schemas.refusal import Refused
 from tests import builders
 
-LABELS = {"link", "member", "origin", "outcome", "reason", "route", "state", "status", "version"}
+LABELS = {
+    *("link", "member", "origin", "outcome", "queue", "reason", "route", "state", "status"),
+    "version",
+}
 
 
 @pytest.fixture
@@ -107,12 +110,15 @@ def test_a_commit_tells_its_size_its_copies_and_its_receipts(measured):
         Fresh(0, b"", acceptance, {"kg": 1, "tj": 1}),
         Fresh(0, b"", acceptance, {"kg": 2}),
     ]
-    measured.committed(Committed(frozenset(), fresh, {"uz": 7}, 5))
+    measured.committed(Committed(frozenset(), fresh, {"uz": 7}, 5, waited=[0.2, 90_000]))
     measured.committed(Committed(frozenset(), [], {}, 0))
     shown = samples(measured)
     assert shown["nhri_hub_copies_total", "kg"] == 2
     assert shown["nhri_hub_copies_total", "tj"] == 1
     assert shown["nhri_hub_receipted_copies_total", "uz"] == 7
+    assert shown["nhri_hub_receipt_seconds_sum",] == 90_000.2
+    assert shown["nhri_hub_receipt_seconds_bucket", "0.5"] == 1
+    assert shown["nhri_hub_receipt_seconds_bucket", "259200.0"] == 2
     assert shown["nhri_hub_commit_entries_bucket", "0.0"] == 1
     assert shown["nhri_hub_commit_entries_bucket", "8.0"] == 2
     assert shown["nhri_hub_commit_entries_sum",] == 5
@@ -250,6 +256,34 @@ async def test_a_link_to_the_broker_is_up_as_long_as_it_is_used(measured):
     shown = samples(measured)
     assert shown["nhri_hub_broker_connected", "hub.door"] == 0
     assert shown["nhri_hub_broker_connections_total", "hub.door"] == 2
+
+
+def test_publishes_are_counted_by_outcome_and_timed_to_their_confirm(measured):
+    measured.published([0.02, 0.03], 1)
+    measured.published([], 2)
+    shown = samples(measured)
+    assert shown["nhri_hub_publishes_total", "confirmed"] == 2
+    assert shown["nhri_hub_publishes_total", "failed"] == 3
+    assert shown["nhri_hub_publish_seconds_count",] == 2
+    assert shown["nhri_hub_publish_seconds_sum",] == pytest.approx(0.05)
+
+
+def test_a_queue_that_is_not_surveyed_any_more_is_not_shown(measured):
+    measured.queues({"quarantine": 2, "inbox.kz": 0})
+    assert samples(measured)["nhri_hub_queue_messages", "quarantine"] == 2
+    measured.queues({"inbox.kz": 7})
+    shown = samples(measured)
+    assert shown["nhri_hub_queue_messages", "inbox.kz"] == 7
+    assert ("nhri_hub_queue_messages", "quarantine") not in shown
+
+
+def test_posts_to_webhooks_are_timed_by_what_they_came_to(measured):
+    measured.webhook_attempted(Heard.TAKEN, 0.2)
+    measured.webhook_attempted(Heard.FAILED, 8)
+    measured.webhook_attempted(Heard.FAILED, 10)
+    shown = samples(measured)
+    assert shown["nhri_hub_webhook_attempt_seconds_sum", "taken"] == 0.2
+    assert shown["nhri_hub_webhook_attempt_seconds_count", "failed"] == 2
 
 
 def test_webhooks_are_counted_by_what_became_of_them_and_endpoints_by_how_they_stand(measured):

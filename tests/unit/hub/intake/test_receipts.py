@@ -22,6 +22,7 @@ def delivered(*senders, state="waiting"):
         ("kg", position): Delivery(
             message_id(position),
             sender,
+            builders.time(-60 * position),
             entry_hash(position),
             state,
             None if state in {"waiting", "expired"} else 5,
@@ -79,6 +80,13 @@ class TestAGoodReceipt:
         made = batch(deliveries=delivered("kz", "kz", "kz"))
         submission(item(1), item(2, "read"), item(3)).decide(made)
         assert changes(made) == [("received", "", [1, 3]), ("read", "", [2])]
+
+    def test_tells_how_long_each_copy_waited_for_its_first_one(self):
+        made = batch(deliveries=delivered("kz", "kz", "kz"))
+        submission(item(1), item(3)).decide(made)
+        submission(item(1, "read"), item(2)).decide(made)
+        brought = made.committed({})
+        assert (brought.receipts, brought.waited) == ({"kg": 3}, [3600, 10800, 7200])
 
     def test_uses_the_token_it_came_with(self):
         made = batch(deliveries=delivered("kz"))
