@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from yarl import URL
 
+from connectors import config as connector
+from hub import certificates
 from hub import settings as configuration
 from hub.delivery import topology
 from hub.settings import Settings
+from schemas import amqp
+from tests import builders
+from tests.integration import test_amqps
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/compose"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
 MEMBERS = ("kz", "kg", "tj", "tm", "uz", "uz-nhrc")
+BROKERS = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 OURS = ("hub", *(f"connector-{code}" for code in MEMBERS))
 
 
@@ -27,8 +34,7 @@ def of(kind: str, service: dict[str, object]) -> list[object]:
 
 
 def test_everybody_is_there():
-    others = {"rabbitmq", "rabbitmq-2", "rabbitmq-3", "postgresql", "prometheus", "grafana"}
-    assert set(SERVICES) == {*OURS, *others}
+    assert set(SERVICES) == {*OURS, *BROKERS, "postgresql", "prometheus", "grafana"}
 
 
 def test_three_nodes_and_the_institutions_are_choices():
@@ -41,8 +47,7 @@ def test_three_nodes_and_the_institutions_are_choices():
 def test_the_nodes_of_a_cluster_are_found_by_their_host_names():
     text = (FOLDER / "rabbitmq-cluster.conf").read_text(encoding="utf-8")
     nodes = re.findall(r"nodes\.\d = rabbit@(\S+)", text)
-    names = ["rabbitmq", "rabbitmq-2", "rabbitmq-3"]
-    assert nodes == [SERVICES[name]["hostname"] for name in names]
+    assert nodes == [SERVICES[name]["hostname"] for name in BROKERS]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -81,8 +86,71 @@ def test_nothing_is_open_to_other_machines():
     for service in SERVICES.values():
         assert all(str(port).startswith("127.0.0.1:") for port in of("ports", service))
     assert COMPOSE["networks"]["backend"] == {"internal": True}
-    reached = {name for name, service in SERVICES.items() if "backend" in of("networks", service)}
-    assert reached == {"hub", "postgresql", "rabbitmq", "rabbitmq-2", "rabbitmq-3"}
+    assert on("backend") == {"hub", "postgresql", *BROKERS}
+
+
+def on(network: str) -> set[str]:
+    return {name for name, service in SERVICES.items() if network in of("networks", service)}
+
+
+# --- Members at the broker ---
+
+
+def conf(name: str) -> dict[str, str]:
+    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" = ") for line in lines if line and not line.startswith("#"))
+
+
+def test_connectors_reach_the_broker_and_not_the_database():
+    connectors = {f"connector-{code}" for code in MEMBERS}
+    assert on("amqps") == {*connectors, *BROKERS}
+    assert on("backend").isdisjoint(connectors)
+    assert on("exchange") >= connectors
+
+
+@pytest.mark.parametrize("code", MEMBERS)
+def test_a_connector_speaks_amqps_with_its_own_certificate(code, tmp_path):
+    path = tmp_path / f"{code}.toml"
+    path.write_text(connector.template(code, "https://elsewhere.example", str(builders.LOG)))
+    link = connector.load(path, SERVICES[f"connector-{code}"]["environment"]).link
+    address = URL(link.amqp)
+    assert (address.scheme, address.user, address.password) == ("amqps", code, None)
+    assert (address.host, address.path) == ("rabbitmq", f"/{amqp.VHOST}")
+    assert link.certificate == str(tmp_path / f"{code}.pem")
+    assert Path(link.ca).parts == ("/", "run", "secrets", "authority")
+    assert "authority" in SERVICES[f"connector-{code}"]["secrets"]
+
+
+def test_the_broker_takes_certificates_as_the_tests_of_a_real_one_have_it():
+    tested = dict(line.split(" = ") for line in test_amqps.SETTINGS.splitlines())
+    files = {"cacertfile", "certfile", "keyfile"}
+    mine = conf("rabbitmq-tls.conf")
+    for key, value in tested.items():
+        if key.rpartition(".")[2] not in files and not key.startswith("listeners"):
+            assert mine[key] == value
+    assert mine["listeners.ssl.default"] == "5671"
+    assert "rabbitmq_auth_mechanism_ssl" in (FOLDER / "rabbitmq-plugins").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", BROKERS)
+def test_every_node_has_the_listener_its_plugin_and_the_files_that_it_names(name):
+    service = SERVICES[name]
+    mounted = {str(volume).split(":")[1] for volume in service["volumes"]}
+    assert {"/etc/rabbitmq/conf.d/22-tls.conf", "/etc/rabbitmq/enabled_plugins"} <= mounted
+    targets = {secret["target"] for secret in service["secrets"]}
+    wanted = {v for k, v in conf("rabbitmq-tls.conf").items() if k.endswith("file")}
+    assert wanted == {target for target in targets if "/tls/" in target}
+
+
+def test_the_listener_is_what_the_page_on_tls_says():
+    page = (ROOT / "deploy/tls/README.md").read_text(encoding="utf-8")
+    lines = page.partition("```ini\n")[2].partition("```")[0].splitlines()
+    documented = {
+        key: value for key, value in (line.split(" = ") for line in lines) if "/" not in value
+    }
+    # There the hub shows a certificate as well, so that nobody needs a password or a bare line.
+    assert documented.pop("listeners.tcp") == "none"
+    assert documented.items() <= conf("rabbitmq-tls.conf").items()
 
 
 def test_every_image_has_a_version_and_no_registry_s_address():
@@ -117,6 +185,9 @@ def test_the_hub_understands_its_environment(tmp_path):
     assert loaded.http.host == "0.0.0.0"  # noqa: S104 - in a container, behind its own network
     assert loaded.url == "https://hub.example.org"
     assert (loaded.store.url, loaded.broker.url) == ("NHRI_STORE_URL_FILE", "NHRI_BROKER_URL_FILE")
+    # As `ca init` calls its files, beside the settings.
+    assert loaded.authority.certificate == certificates.CERTIFICATE_FILE
+    assert loaded.authority.key == certificates.KEY_FILE
 
 
 @pytest.mark.parametrize("file", ["compose/rabbitmq.conf", "README.md", "tls/README.md"])
