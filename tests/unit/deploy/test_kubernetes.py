@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from hub import settings as configuration
 
@@ -15,7 +16,7 @@ KINDS = {
     "Namespace": "v1",
     "ServiceAccount": "v1",
     "Service": "v1",
-    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
     "PodDisruptionBudget": "policy/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
 }
@@ -24,8 +25,8 @@ OBJECTS = [
     for name in KUSTOMIZATION["resources"]
     for found in yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8"))
 ]
-[DEPLOYMENT] = [found for found in OBJECTS if found["kind"] == "Deployment"]
-POD = DEPLOYMENT["spec"]["template"]["spec"]
+[SET] = [found for found in OBJECTS if found["kind"] == "StatefulSet"]
+POD = SET["spec"]["template"]["spec"]
 CONTAINERS = [*POD["initContainers"], *POD["containers"]]
 
 
@@ -44,13 +45,14 @@ def test_every_object_has_kind_version_name_and_content():
 
 
 def test_what_selects_the_hub_selects_its_pods():
-    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
-    assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == labels
+    labels = SET["spec"]["template"]["metadata"]["labels"]
+    assert SET["spec"]["selector"]["matchLabels"] == labels
     [service] = [found for found in OBJECTS if found["kind"] == "Service"]
     assert service["spec"]["selector"] == labels
     [budget] = [found for found in OBJECTS if found["kind"] == "PodDisruptionBudget"]
     assert budget["spec"]["selector"]["matchLabels"] == labels
-    assert budget["spec"]["maxUnavailable"] < DEPLOYMENT["spec"]["replicas"]
+    assert budget["spec"]["maxUnavailable"] < SET["spec"]["replicas"]
+    assert SET["spec"]["serviceName"] == service["metadata"]["name"]
 
 
 @pytest.mark.parametrize("container", CONTAINERS, ids=lambda container: container["name"])
@@ -61,9 +63,9 @@ def test_a_container_may_do_nothing_that_it_does_not_need(container):
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"]["limits"]["memory"]
-    assert {mount["name"] for mount in container["volumeMounts"]} <= {
-        volume["name"] for volume in POD["volumes"]
-    }
+    volumes = {volume["name"] for volume in POD["volumes"]}
+    claims = {claim["metadata"]["name"] for claim in SET["spec"]["volumeClaimTemplates"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= volumes | claims
 
 
 def test_the_pod_is_nobody_and_asks_the_cluster_nothing():
@@ -106,6 +108,41 @@ def test_secrets_are_named_and_not_contained():
         assert all(f"--from-file={item['key']}" in readme for item in volume["items"])
 
 
+def test_distrust_and_what_was_erased_outlive_the_pod_and_keys_do_not_touch_a_disk():
+    [hub] = POD["containers"]
+    mounted = {mount["mountPath"]: mount["name"] for mount in hub["volumeMounts"]}
+    folder = str(Path(hub["args"][hub["args"].index("--config") + 1]).parent)
+    [claim] = SET["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == mounted[folder]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    made = configuration.load(FOLDER / "hub.toml", {})
+    kept = replace(made, folder=folder)
+    for path in (kept.damaged, kept.erasures, kept.restored):
+        assert str(path.parent) == folder
+    for path in (kept.log_key_path, Path(folder) / kept.authority.key):
+        [volume] = [v for v in POD["volumes"] if v["name"] == mounted[str(path.parent)]]
+        assert volume["emptyDir"]["medium"] == "Memory"
+
+
+def test_every_key_that_the_settings_name_is_put_there(tmp_path):
+    made = configuration.load(FOLDER / "hub.toml", {})
+    named = {made.log.key, made.authority.certificate, made.authority.key}
+    [files] = POD["initContainers"]
+    keys = [v["secret"] for v in POD["volumes"] if v["name"] == "secret-keys"]
+    assert {Path(name).name for name in named} == {i["path"] for i in keys[0]["items"]}
+    folders = {"/var/lib/nhri": "state", "/run/nhri": "keys", "/config": "c", "/secret": "s"}
+    [script] = files["args"]
+    for name, short in folders.items():
+        (tmp_path / short).mkdir()
+        script = script.replace(name, str(tmp_path / short))
+    (tmp_path / "c/hub.toml").touch()
+    for name in named:
+        (tmp_path / "s" / Path(name).name).touch()
+    subprocess.run([*files["command"], script], check=True)
+    for path in [tmp_path / "state/hub.toml", *(tmp_path / "keys" / Path(n).name for n in named)]:
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_hub_understands_its_settings_and_its_environment(tmp_path):
     [hub] = POD["containers"]
     environment = {}
@@ -131,10 +168,10 @@ def test_kustomize_builds_it():
     objects = list(yaml.safe_load_all(built.stdout))
     assert len(objects) == len(OBJECTS) + 1  # and the ConfigMap
     [config] = [found for found in objects if found["kind"] == "ConfigMap"]
-    [deployment] = [found for found in objects if found["kind"] == "Deployment"]
+    [pods] = [found for found in objects if found["kind"] == "StatefulSet"]
     mounted = [
         v["configMap"]["name"]
-        for v in deployment["spec"]["template"]["spec"]["volumes"]
+        for v in pods["spec"]["template"]["spec"]["volumes"]
         if "configMap" in v
     ]
     assert mounted == [config["metadata"]["name"]]
