@@ -30,7 +30,7 @@ demo: $(READY) ## Run the exchange with six institutions on this machine
 
 .PHONY: test
 test: $(READY) ## Run every test
-	@sh deploy/setup.sh rabbitmq postgresql chromium openssl node
+	@sh deploy/setup.sh rabbitmq postgresql chromium openssl node promtool systemd
 	$(PYTEST) -n auto --dist loadfile -m 'not campaign and not bench'
 
 .PHONY: test-fast

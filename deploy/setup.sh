@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sees to it that the programs which its arguments name are on this machine:
 #   setup.sh python                          prints the path of a Python that can build .venv
-#   setup.sh rabbitmq postgresql chromium openssl node    what tests and demo start; prints nothing
+#   setup.sh rabbitmq postgresql chromium openssl node promtool systemd
+#                                            what tests and demo start or ask; prints nothing
 # On Debian and Ubuntu, as root or with sudo, it installs what is missing; elsewhere it says what
 # to install and fails. What a person has to know goes to stderr.
 set -eu
@@ -84,6 +85,19 @@ check_node() {
     lacks 'Node.js 18 or newer is missing (node)' nodejs
 }
 
+check_promtool() {
+    there promtool && return
+    lacks "Prometheus's promtool is missing (promtool)" prometheus \
+        prometheus
+}
+
+# Where the distribution has no systemd, nobody runs the units either.
+check_systemd() {
+    there systemd-analyze && return
+    there apt-get || return 0
+    lacks 'systemd-analyze is missing (systemd)' systemd
+}
+
 check() {
     missing= packages= services=
     for need; do
@@ -131,8 +145,8 @@ install() {
 PATH=$PATH:$root/usr/sbin # not on everybody's PATH, and servers are there
 for need; do
     case $need in
-        python | rabbitmq | postgresql | chromium | openssl | node) ;;
-        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium, openssl, node." ;;
+        python | rabbitmq | postgresql | chromium | openssl | node | promtool | systemd) ;;
+        *) stop "'$need' is none of python, rabbitmq, postgresql, chromium, openssl, node, promtool, systemd." ;;
     esac
 done
 check "$@"

@@ -18,6 +18,8 @@ INSTALLS = {
     "chromium-browser": "usr/sbin/chromium-browser",
     "openssl": "usr/sbin/openssl",
     "nodejs": "usr/sbin/node",
+    "prometheus": "usr/sbin/promtool",
+    "systemd": "usr/sbin/systemd-analyze",
 }
 
 APT_GET = """#!/bin/sh
@@ -101,8 +103,16 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl", "node")
-PACKAGES = ("rabbitmq-server", "postgresql", "chromium", "openssl", "nodejs")
+SERVERS = ("rabbitmq", "postgresql", "chromium", "openssl", "node", "promtool", "systemd")
+PACKAGES = (
+    "rabbitmq-server",
+    "postgresql",
+    "chromium",
+    "openssl",
+    "nodejs",
+    "prometheus",
+    "systemd",
+)
 
 
 def test_where_everything_is_there_nothing_is_said_or_done(machine):
@@ -112,6 +122,8 @@ def test_where_everything_is_there_nothing_is_said_or_done(machine):
     machine.program("chromium")
     machine.program("openssl")
     machine.program("node")
+    machine.program("promtool")
+    machine.program("systemd-analyze")
     ran = machine.setup(*SERVERS)
     assert (ran.returncode, ran.stdout, ran.stderr, machine.done) == (0, "", "", [])
 
@@ -130,6 +142,7 @@ def test_what_is_missing_is_installed_and_neither_started_nor_enabled(machine):
         "systemctl --quiet disable epmd.socket",
         "systemctl --quiet disable epmd",
         "systemctl --quiet disable postgresql",
+        "systemctl --quiet disable prometheus",
     ]
     assert not machine.policy.exists()
 
@@ -194,8 +207,10 @@ def test_without_root_and_sudo_it_says_what_to_install_and_stops(machine):
         "Chromium is missing (chromium, chromium-browser or google-chrome). "
         "OpenSSL 3 is missing (openssl). "
         "Node.js 18 or newer is missing (node). "
+        "Prometheus's promtool is missing (promtool). "
+        "systemd-analyze is missing (systemd). "
         "Install what is missing (on Debian and Ubuntu: "
-        "apt-get install rabbitmq-server postgresql chromium openssl nodejs), "
+        "apt-get install rabbitmq-server postgresql chromium openssl nodejs prometheus systemd), "
         "then run make again.\n"
     )
     assert machine.done == []
@@ -257,6 +272,12 @@ def test_no_python_is_told(machine):
 def test_an_unknown_need_is_refused(machine):
     ran = machine.setup("rabbitmq", "oracle")
     assert ran.returncode == 1
-    assert (
-        "'oracle' is none of python, rabbitmq, postgresql, chromium, openssl, node." in ran.stderr
-    )
+    assert "'oracle' is none of python, rabbitmq, postgresql, chromium, openssl," in ran.stderr
+
+
+def test_what_judges_units_is_wanted_only_where_a_distribution_has_it(machine):
+    ran = machine.setup("systemd")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    machine.debian()
+    assert machine.setup("systemd").returncode == 0
+    assert "apt-get install -y -qq --no-install-recommends systemd" in machine.done

@@ -230,7 +230,7 @@ def test_grafana_s_provisioning_is_of_the_version_it_knows(path):
 
 @pytest.mark.skipif(
     shutil.which("promtool") is None,
-    reason="promtool is not on this machine: queries are read word by word, but not parsed",
+    reason="promtool is not on this machine, `make test` installs it: queries are not parsed",
 )
 def test_prometheus_understands_every_query(tmp_path):
     rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(QUERIES)]
