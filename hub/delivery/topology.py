@@ -3,6 +3,9 @@
 ``definitions`` gives the document that RabbitMQ imports. Inbox queues have no delivery limit and no
 length limit: a limit on deliveries loses good messages to bad connections, and a full queue would
 hold up everybody in the same publish. The hub bounds them instead (``hub.delivery.publisher``).
+
+What a queue must not be without are its arguments, and there are no policies: see
+docs/decisions/0010-queues-keep-their-arguments.md.
 """
 
 import base64

@@ -6,15 +6,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from connectors import certificate, daemon
 from connectors import metrics as connector_metrics
 from connectors.alarms import KINDS
-from hub import authority
+from connectors.config import ReceiptsConfig
+from hub import authority, upkeep
 from hub import metrics as hub_metrics
+from hub.delivery import broker, publisher, schedule
+from hub.intake import recorder
 from schemas import amqp
 from schemas.refusal import REFUSALS
 
@@ -137,6 +142,36 @@ def test_a_runbook_says_what_it_means_what_to_look_at_and_what_to_do_with_comman
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
     # Whether nhri-hub and nhri-connector know them, tests/architecture/test_documents.py looks.
     assert re.search(r"^```sh\n\S", text, re.MULTILINE)
+
+
+FIGURES = (
+    ("broker-away", "five seconds", 5, broker.LONGEST_PAUSE),
+    ("certificate-ends", "fewer than 30 days", timedelta(days=30), certificate.RENEW),
+    ("certificate-ends", "in its last 397 days", timedelta(days=397), authority.CERTIFICATE_LIFE),
+    ("certificate-ends", "for ten years", timedelta(days=3650), authority.AUTHORITY_LIFE),
+    ("certificate-ends", "within half a minute", True, upkeep.ROUND_SECONDS <= 30),
+    ("certificate-ends", "within a day", timedelta(days=1), certificate.AGAIN),
+    ("connector-hub-away", "after a day", timedelta(days=1), daemon.AWAY),
+    ("connector-mail-waiting", "every five minutes", 300, daemon.Pace().longest),
+    ("connector-webhook-failing", "for three days", timedelta(days=3), schedule.WARN_AFTER),
+    ("connector-webhook-failing", "after five", timedelta(days=5), schedule.DISABLE_AFTER),
+    ("connector-webhook-failing", "a quarter of an hour", 900, daemon.Pace().webhooks),
+    ("hub-busy", "2,048 requests", 2_048, recorder.MAX_WAITING),
+    ("hub-upkeep-stale", "every 20 seconds", 20, upkeep.ROUND_SECONDS),
+    ("inbox-full", "a minute of silence", 60, publisher.SILENT_SECONDS),
+    ("inbox-unread", "72 hours", 72, ReceiptsConfig().overdue_hours),
+    ("webhooks-failing", "three days", timedelta(days=3), schedule.WARN_AFTER),
+    ("webhooks-failing", "five days", timedelta(days=5), schedule.DISABLE_AFTER),
+    ("webhooks-failing", "ten attempts", 10, len(schedule.RETRIES) + 1),
+)
+"""A runbook, how it says a figure, which one that is, and where the code has it."""
+
+
+@pytest.mark.parametrize(("runbook", "said", "figure", "so"), FIGURES)
+def test_a_figure_in_a_runbook_is_the_code_s(runbook, said, figure, so):
+    text = (RUNBOOKS / f"{runbook}.md").read_text(encoding="utf-8")
+    assert said in " ".join(text.split())
+    assert so == figure
 
 
 def start_errors() -> Iterator[str]:
