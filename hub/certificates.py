@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hub import authority
@@ -43,6 +43,24 @@ def create_server(
     files = folder / f"{names[0]}.pem", folder / f"{names[0]}-key.pem"
     _write(files[1], private_pem(key), 0o600)
     _write(files[0], chain.encode(), 0o644)
+    return files
+
+
+def create_client(
+    issuer: Authority, folder: Path, account: str, now: datetime, serial: int
+) -> tuple[Path, Path]:
+    """Make the certificate and key with which an account comes to the broker; gives their files.
+
+    Raises:
+        StartError: one of the files is there already, or the folder cannot be written.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    request = asked.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    made = authority.issue_client(issuer, account, request, now, serial)
+    files = folder / f"{account}.pem", folder / f"{account}-key.pem"
+    _write(files[1], private_pem(key), 0o600)
+    _write(files[0], authority.pem(made).encode(), 0o644)
     return files
 
 

@@ -1,6 +1,8 @@
 """``nhri-hub ca``: the small private certificate authority for members' TLS links."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +14,12 @@ from hub.cli.access import Access
 from hub.cli.command import access_options, asks_hub, config_path, examples
 from hub.cli.outcome import NotSo
 from hub.cli.output import print_json, print_table, say
+from hub.delivery.topology import HUB_ACCOUNT
 from hub.settings import Settings, StartError
-from schemas import jsontext
+from schemas import amqp, jsontext
 
 if TYPE_CHECKING:
+    from hub.authority import Authority
     from hub.cli.client import Hub
 
 
@@ -48,11 +52,8 @@ def init(config: Path | None, **_: object) -> None:
     from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
 
     settings = _settings(config)
-    now, serial = _now_and_serial()
-    try:
-        certificates.create_authority(Path(settings.folder), settings.name, now, serial)
-    except StartError as error:
-        raise NotSo(str(error)) from None
+    with _stops_as_not_so():
+        certificates.create_authority(Path(settings.folder), settings.name, *_now_and_serial())
     say("The authority is made. Add this to the settings and restart the hub:")
     say("")
     say("[authority]")
@@ -68,15 +69,46 @@ def server(config: Path | None, names: tuple[str, ...], **_: object) -> None:
     from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
 
     settings = _settings(config)
-    now, serial = _now_and_serial()
+    with _stops_as_not_so():
+        issuer = _issuer(settings)
+        files = certificates.create_server(issuer, Path(settings.folder), names, *_now_and_serial())
+    say(f"The certificate is in {files[0]}, its key in {files[1]}.")
+
+
+@ca.command(epilog=examples("nhri-hub ca hub"))
+@access_options
+def hub(config: Path | None, **_: object) -> None:
+    """Make the certificate that the hub itself shows the broker."""
+    from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
+
+    settings = _settings(config)
+    with _stops_as_not_so():
+        issuer, folder = _issuer(settings), Path(settings.folder).absolute()
+        files = certificates.create_client(issuer, folder, HUB_ACCOUNT, *_now_and_serial())
+    say(f"The certificate is in {files[0]}, its key in {files[1]}. Into the settings, with the")
+    say("broker's host, and the file of the authority that certified it:")
+    say("")
+    say("[broker]")
+    ca_file = folder / settings.authority.certificate
+    query = f"auth=external&cafile={ca_file}&certfile={files[0]}&keyfile={files[1]}"
+    say(f'url = "amqps://broker.example.org/{amqp.VHOST}?{query}"')
+
+
+@contextlib.contextmanager
+def _stops_as_not_so() -> Iterator[None]:
     try:
-        issuer = certificates.load_authority(settings)
-        if issuer is None:
-            raise NotSo("The settings name no authority; make one: nhri-hub ca init.")
-        files = certificates.create_server(issuer, Path(settings.folder), names, now, serial)
+        yield
     except StartError as error:
         raise NotSo(str(error)) from None
-    say(f"The certificate is in {files[0]}, its key in {files[1]}.")
+
+
+def _issuer(settings: Settings) -> "Authority":
+    from hub import certificates  # noqa: PLC0415 - cryptography's X.509 takes its time
+
+    found = certificates.load_authority(settings)
+    if found is None:
+        raise NotSo("The settings name no authority; make one: nhri-hub ca init.")
+    return found
 
 
 def _settings(config: Path | None) -> Settings:

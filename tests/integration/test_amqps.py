@@ -5,10 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aio_pika.exceptions import AMQPError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from connectors.link import Unreachable
@@ -44,13 +41,8 @@ def issuer(tmp_path):
     made = authority.create("test", now, 1, key)
     (tmp_path / "authority.pem").write_text(authority.pem(made.certificate))
     certificates.create_server(made, tmp_path, ("127.0.0.1",), now, 2)
-    for serial, code in enumerate(("hub", "kz", "kg"), 3):
-        own = ec.generate_private_key(ec.SECP256R1())
-        asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-        request = asked.sign(own, hashes.SHA256()).public_bytes(Encoding.PEM)
-        certificate = authority.issue_client(made, code, request.decode(), now, serial)
-        (tmp_path / f"{code}.pem").write_text(authority.pem(certificate))
-        (tmp_path / f"{code}-key.pem").write_bytes(certificates.private_pem(own))
+    for serial, account in enumerate(("hub", "kz", "kg"), 3):
+        certificates.create_client(made, tmp_path, account, now, serial)
     return tmp_path
 
 

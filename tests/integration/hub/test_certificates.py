@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -106,6 +107,20 @@ class TestTheCommands:
         assert key.stat().st_mode & 0o077 == 0
         again = await run("ca", "server", "broker.example", "--config", config, code=1)
         assert "is there already" in again
+
+    async def test_make_the_hub_s_own_for_the_broker(self, settings):
+        folder = Path(settings.folder)
+        said = await run("ca", "hub", "--config", folder / "hub.toml")
+        made = x509.load_pem_x509_certificate((folder / "hub.pem").read_bytes())
+        made.verify_directly_issued_by(authority_of(settings).certificate)
+        assert made.subject.rfc4514_string() == "CN=hub"
+        assert (folder / "hub-key.pem").stat().st_mode & 0o077 == 0
+        with (folder / "hub.toml").open("a") as file:
+            file.write(said[said.index("[broker]") :])
+        own = certificates.own_days_left(
+            configuration.load(folder / "hub.toml", {}), datetime.now(UTC)
+        )
+        assert (own["hub:broker"], "server:hub" in own) == (396, False)
 
     async def test_issue_a_member_s_certificate_and_renew_it(self, hub):
         uz = await joined_with_a_request(hub)

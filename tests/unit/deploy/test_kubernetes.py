@@ -127,6 +127,7 @@ def test_distrust_and_what_was_erased_outlive_the_pod_and_keys_do_not_touch_a_di
 def test_every_key_that_the_settings_name_is_put_there(tmp_path):
     made = configuration.load(FOLDER / "hub.toml", {})
     named = {made.log.key, made.authority.certificate, made.authority.key}
+    named |= {"/run/nhri/hub.pem", "/run/nhri/hub-key.pem"}  # in the address of the broker
     [files] = POD["initContainers"]
     keys = [v["secret"] for v in POD["volumes"] if v["name"] == "secret-keys"]
     assert {Path(name).name for name in named} == {i["path"] for i in keys[0]["items"]}
