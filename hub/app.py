@@ -20,11 +20,12 @@ from aiohttp import web
 from hub import certificates, logs, sdnotify, upkeep
 from hub import settings as configuration
 from hub.delivery import broker, keyring, wakeup, webhooks
+from hub.delivery.deliveries import Told
 from hub.delivery.guard import Guard
 from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
 from hub.delivery.wakeup import Bells
-from hub.delivery.webhooks import Told, Webhooks
+from hub.delivery.webhooks import Webhooks
 from hub.doors import http
 from hub.doors.amqp import AmqpDoor
 from hub.doors.service import Service

@@ -1,4 +1,4 @@
-"""Sending webhooks: the port to where they are kept, and the worker that posts them.
+"""The worker that posts webhooks.
 
 A crash at any point: a row that was claimed is due again when its lease is over, and is sent with
 the same ``webhook-id``. What was sent and not yet settled is sent once more; nothing is lost.
@@ -13,25 +13,25 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from datetime import datetime, timedelta
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from hub.delivery import schedule
+from hub.delivery.deliveries import Claimed, Result, Told, Turn, WebhookStore
+from hub.delivery.events import Events, Message
 from hub.delivery.guard import Answer, Guard
 from hub.delivery.keyring import Keyring, Signed
 from hub.delivery.lines import Line, Lines
 from hub.delivery.pace import Pace
-from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard, Notice
+from hub.delivery.schedule import DeliveryState, Due, EndpointState, Heard
 from hub.delivery.subscription import Subscription, egress
 from schemas import cloudevent, jsontext
-from schemas.acceptance import Acceptance, deliver
 from schemas.directory import Directory, State
 from schemas.encoding import b64url, format_time
 from schemas.refusal import Refused
@@ -53,219 +53,9 @@ GATHER_SECONDS: Final = 0.1
 CHALLENGES: Final = 2
 """Challenges at a time to addresses of one owner, who decides how long each may take."""
 
-EXCERPT: Final = 256
-"""Bytes of an answer that are kept for the subscription's owner."""
-
-MAX_BODIES: Final = 16 * 1024 * 1024
-"""Bytes of messages and events that are kept ready: many subscriptions get the same ones. A message
-that stands in line and is not kept is read again when it is posted."""
-
-READ_AT_ONCE: Final = 32
-"""Messages, of 256 KiB each at most."""
-
 _ERASED: Final = "The message was erased."
 
 log = structlog.get_logger("hub.webhooks")
-
-
-class Sent(msgspec.Struct, frozen=True):
-    """A recorded message; without an envelope it was erased."""
-
-    index: int
-    id: str
-    marking: str
-    expires: str | None
-    acceptance: Acceptance
-    envelope: bytes | None
-
-
-class Claimed(msgspec.Struct, frozen=True):
-    """A delivery that is ours to attempt; ``attempt`` counts from 1.
-
-    ``erased``: the message's content was gone when it was claimed.
-    """
-
-    subscription: str
-    index: int
-    attempt: int
-    erased: bool = False
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of an attempt. ``url`` and ``heard`` are None where nothing was sent."""
-
-    claimed: Claimed
-    due: Due
-    time: datetime
-    heard: Heard | None = None
-    answer: Answer = Answer()
-    url: str | None = None
-
-
-class Told(msgspec.Struct, frozen=True):
-    """A subscription whose owner is to be told something, which is not written yet."""
-
-    before: Subscription
-    after: Subscription
-    notice: Notice
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """What a turn brought: endpoints that stand otherwise now, whom to tell, and what is ours."""
-
-    changed: Sequence[Subscription] = ()
-    told: Sequence[Told] = ()
-    claimed: Sequence[Claimed] = ()
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt, as it is shown; ``excerpt`` to the subscription's owner alone."""
-
-    message: str
-    attempt: int
-    time: str
-    status: int | None
-    error: str | None
-    excerpt: str | None
-
-
-class Dead(msgspec.Struct, frozen=True):
-    """A delivery that was set aside after its last attempt."""
-
-    message: str
-    index: int
-    attempts: int
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How many deliveries of a subscription wait or were set aside, and when it was tried last."""
-
-    waiting: int
-    dead: int
-    tried: str | None
-
-
-class Match(msgspec.Struct, frozen=True):
-    """A message that a subscription is, or would be, sent."""
-
-    index: int
-    id: str
-    sender: str
-    kind: str
-    marking: str
-    accepted: str
-    thread: str
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """Messages that match, and how many were looked at; ``next`` is where to go on, by index."""
-
-    matches: Sequence[Match]
-    looked_at: int
-    next: int | None
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a delivery, to be recorded."""
-
-    subscription: str
-    index: int
-    message: str
-    state: str
-    attempts: int
-
-
-class WebhookStore(Protocol):
-    """Where subscriptions and what is owed to them are kept."""
-
-    async def subscription(self, subscription_id: str) -> Subscription | None:
-        """One that has not ended."""
-        ...
-
-    async def standing(self, subscription_ids: Sequence[str]) -> Mapping[str, Standing]:
-        """What waits for each of these subscriptions."""
-        ...
-
-    async def attempts(self, subscription_id: str, limit: int) -> Sequence[Attempt]:
-        """The last attempts, the newest first."""
-        ...
-
-    async def dead(self, subscription_id: str, limit: int) -> Sequence[Dead]:
-        """Deliveries that were set aside, the oldest first."""
-        ...
-
-    async def look(
-        self, subscription: Subscription, directory: Directory, since: str, until: str, after: int
-    ) -> Looked:
-        """A part of the messages of a time, beyond an index: those that the subscription wants."""
-        ...
-
-    async def look_back(
-        self, subscription: Subscription, directory: Directory, since: str, until: str, before: int
-    ) -> Looked:
-        """The same from the newest on, below an index."""
-        ...
-
-    async def named(
-        self, subscription: Subscription, directory: Directory, messages: Sequence[str]
-    ) -> Sequence[Match]:
-        """Those of these messages, a hundred at most, that the subscription wants."""
-        ...
-
-    async def redrive(self, subscription_id: str, messages: Sequence[str], now: str) -> int:
-        """Let deliveries that were set aside begin anew; all, where none are named. How many."""
-        ...
-
-    async def replay(self, subscription_id: str, matches: Sequence[Match], now: str) -> None:
-        """Owe messages, also those that were sent before."""
-        ...
-
-    async def outcomes(self, now: str, before: str) -> Sequence[Outcome]:
-        """What became of deliveries and is in no report yet, by subscription.
-
-        Nothing, where another hub or we have asked since ``before``.
-        """
-        ...
-
-    async def owing(self) -> Mapping[DeliveryState, int]:
-        """How many deliveries wait, and how many were set aside."""
-        ...
-
-    async def forget(self, before: str) -> bool:
-        """Drop some of what was done before a time, and what is left of ended subscriptions.
-
-        False once there is no more. What was set aside is kept for its owner to send again.
-        """
-        ...
-
-    async def subscriptions(self) -> Sequence[Subscription]:
-        """All that have not ended."""
-        ...
-
-    async def due(self, now: str) -> Set[str]:
-        """The subscriptions that something is due for."""
-        ...
-
-    async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
-        """Note what the next entries of the log owe to whom.
-
-        Tells whether more entries wait, and whose deliveries there are now.
-        """
-        ...
-
-    async def turn(
-        self, results: Sequence[Result], room: Mapping[str, int], now: str, until: str
-    ) -> Turn:
-        """Write what became of attempts, and take what is due, as much as there is room for.
-
-        Both in one transaction. What an owner has to be told is left to the caller, who records it
-        with the change.
-        """
-        ...
-
-    async def sent(self, indices: Sequence[int]) -> Mapping[int, Sent]:
-        """The messages of these entries."""
-        ...
 
 
 Tell = Callable[[Told], Awaitable[None]]
@@ -312,7 +102,7 @@ class Webhooks:
         self._gone: set[_Address] = set()  # they said so, and it is not written yet
         self._lines = Lines[_Waiting](slots)
         self._results: list[Result] = []
-        self._messages = _Messages(keyring, store.sent)
+        self._events = Events(keyring, store.sent)
         self._posts: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._stale = True
@@ -340,7 +130,7 @@ class Webhooks:
 
     def erased(self, messages: Iterable[str]) -> None:
         """These were erased just now: what of them waits in line is not sent."""
-        self._messages.erase(messages)
+        self._events.erase(messages)
 
     def admit_challenge(self, owner: str) -> None:
         """See that an owner does not have many addresses asked at once, slow ones or a stranger's.
@@ -406,7 +196,7 @@ class Webhooks:
         """Until there is news, the next delivery is due, or a round is over."""
         if not self._posts:
             # What is erased from the database is not kept here either.
-            self._messages = _Messages(self.keyring, self.store.sent)
+            self._events = Events(self.keyring, self.store.sent)
         seconds = ROUND_SECONDS
         if self._later:
             seconds = min(seconds, (self._later[0][0] - self._clock()).total_seconds())
@@ -501,7 +291,7 @@ class Webhooks:
 
     async def _begin(self, claimed: Sequence[Claimed], until: datetime) -> None:
         """Put what was claimed in line."""
-        await self._messages.load({each.index for each in claimed if not each.erased})
+        await self._events.load({each.index for each in claimed if not each.erased})
         for each in claimed:
             if each.erased:
                 self._results.append(self._withhold(each, _ERASED))
@@ -539,7 +329,7 @@ class Webhooks:
         due = Due(schedule.DELIVERY_MOVES[DeliveryState.WAITING, "forbidden"], None)
         return Result(claimed, due, self._clock(), None, Answer(error=reason))
 
-    def _withheld(self, owner: str, message: "_Message", now: datetime) -> str | None:
+    def _withheld(self, owner: str, message: Message, now: datetime) -> str | None:
         """Why a message is not sent after all; asked at the moment of sending."""
         sent = message.sent
         if message.erased:
@@ -554,7 +344,7 @@ class Webhooks:
     async def _attempt(self, waiting: _Waiting) -> Result | None:
         """Post once, if it may be posted now; None where it is due again by itself."""
         claimed = waiting.claimed
-        message, now = await self._messages.get(claimed.index), self._clock()
+        message, now = await self._events.get(claimed.index), self._clock()
         subscription = self._known.get(claimed.subscription)
         if subscription is None or not self._may_be_sent_to(subscription) or now >= waiting.until:
             self._remember(waiting.until + LEASE - MAX_IN_LINE, claimed.subscription)
@@ -565,7 +355,7 @@ class Webhooks:
         rested = self._rest_of(subscription, now)
         if rested > now:
             return Result(claimed, Due(DeliveryState.WAITING, rested), now)
-        event = self._messages.event(message, subscription.filter.languages)
+        event = self._events.event(message, subscription.filter.languages)
         began = time.perf_counter()
         answer = await self._post(subscription, event)
         return self._heard(claimed, subscription, answer, time.perf_counter() - began)
@@ -619,102 +409,6 @@ def _line(subscription: Subscription) -> Line:
     """Whose slots a post takes: an endpoint is host and port, whoever subscribed."""
     failing = subscription.endpoint.state is not EndpointState.ACTIVE
     return Line(urlsplit(subscription.url).netloc, subscription.owner, failing)
-
-
-class _Message:
-    """A message for webhooks, and the events made of it, once for the same languages."""
-
-    def __init__(self, sent: Sent) -> None:
-        self.sent = sent
-        self.events: dict[tuple[str, ...], Signed] = {}
-
-    @property
-    def erased(self) -> bool:
-        return self.sent.envelope is None
-
-    @property
-    def size(self) -> int:
-        made = sum(len(event.body) for event in self.events.values())
-        return made + len(self.sent.envelope or b"")
-
-    def erase(self) -> None:
-        self.sent = replace(self.sent, envelope=None)
-        self.events.clear()
-
-
-class _Messages:
-    """The messages used last, bounded in bytes; others are read as they are needed."""
-
-    def __init__(
-        self, keyring: Keyring, read: Callable[[Sequence[int]], Awaitable[Mapping[int, Sent]]]
-    ) -> None:
-        self._keyring = keyring
-        self._read = read
-        self._kept: OrderedDict[int, _Message] = OrderedDict()
-        self._size = 0
-        self._reading = 0
-        self._erased: set[str] = set()
-
-    async def load(self, indices: Set[int]) -> None:
-        """Have these ready, as many as may be kept, the first ones first."""
-        missing = sorted(indices - self._kept.keys())
-        for start in range(0, len(missing), READ_AT_ONCE):
-            await self._load(missing[start : start + READ_AT_ONCE])
-            if self._size > MAX_BODIES // 2:
-                break
-        self._trim()
-
-    async def get(self, index: int) -> _Message:
-        """One of them; without an envelope it was erased."""
-        if index not in self._kept:
-            await self._load([index])
-            self._trim()
-        self._kept.move_to_end(index)
-        return self._kept[index]
-
-    async def _load(self, indices: Sequence[int]) -> None:
-        self._reading += 1
-        try:
-            sent = await self._read(indices)
-        finally:
-            self._reading -= 1
-        for index, each in sent.items():
-            if index not in self._kept:
-                message = self._kept[index] = _Message(each)
-                if each.id in self._erased:  # while it was read
-                    message.erase()
-                self._size += message.size
-        if not self._reading:
-            self._erased.clear()
-
-    def _trim(self) -> None:
-        """What was used longest ago gives way; the last one stays, however large it is."""
-        while self._size > MAX_BODIES and len(self._kept) > 1:
-            _, message = self._kept.popitem(last=False)
-            self._size -= message.size
-
-    def erase(self, messages: Iterable[str]) -> None:
-        """These are gone, also from what is being read and posted."""
-        names = frozenset(messages)
-        if self._reading:
-            self._erased |= names
-        for message in self._kept.values():
-            if message.sent.id in names:
-                self._size -= message.size
-                message.erase()
-
-    def event(self, message: _Message, languages: tuple[str, ...]) -> Signed:
-        """The event of a message that was not erased."""
-        found = message.events.get(languages)
-        if found is not None:
-            return found
-        assert message.sent.envelope is not None
-        delivery = deliver(message.sent.acceptance, message.sent.envelope)
-        body = jsontext.encode(cloudevent.of_message(self._keyring.origin, delivery, languages))
-        made = message.events[languages] = Signed(self._keyring, message.sent.id, body)
-        self._size += len(body)
-        self._trim()
-        return made
 
 
 async def follow(

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from hub.delivery.deliveries import Attempt, Dead, Match
 from hub.delivery.schedule import EndpointState
 from hub.delivery.subscription import Filter
-from hub.delivery.webhooks import Attempt, Dead, Match
 from hub.doors.operators import Scope
 from hub.ledger.queries import AccessToken, DeliveryRow, Due
 from schemas.acceptance import Acceptance, Delivery, Tombstone

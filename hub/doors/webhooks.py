@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from hub.delivery import subscription as subscribing
 from hub.delivery.addresses import check_url
+from hub.delivery.deliveries import EXCERPT, Attempt, Dead, Looked, Match
 from hub.delivery.guard import Answer
 from hub.delivery.schedule import Endpoint
 from hub.delivery.subscription import Filter, Subscription
-from hub.delivery.webhooks import EXCERPT, Attempt, Dead, Looked, Match, Webhooks
+from hub.delivery.webhooks import Webhooks
 from hub.doors.access import PARTICIPANTS
 from hub.doors.answers import Tested
 from hub.doors.service import Asked, Service

@@ -23,9 +23,7 @@ from sqlalchemy import (
 )
 
 from hub.delivery import schedule
-from hub.delivery.schedule import DeliveryState
-from hub.delivery.subscription import Subscription
-from hub.delivery.webhooks import (
+from hub.delivery.deliveries import (
     EXCERPT,
     Attempt,
     Claimed,
@@ -39,6 +37,8 @@ from hub.delivery.webhooks import (
     Told,
     Turn,
 )
+from hub.delivery.schedule import DeliveryState
+from hub.delivery.subscription import Subscription
 from hub.delivery.wishes import Wishes
 from hub.store import subscriptions, tables
 from hub.store.database import Database

@@ -23,10 +23,11 @@ import uvloop
 from sqlalchemy import Connection, delete, insert, select, update
 
 from hub.delivery.addresses import Allowed
+from hub.delivery.deliveries import Result, Told, Turn
 from hub.delivery.guard import Guard
 from hub.delivery.keyring import of_log_key
 from hub.delivery.subscription import Filter, Generation
-from hub.delivery.webhooks import Result, Told, Turn, Webhooks
+from hub.delivery.webhooks import Webhooks
 from hub.intake import membership
 from hub.ledger.sequence import Draft
 from hub.settings import Webhooks as WebhookSettings

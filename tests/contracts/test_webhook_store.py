@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from hub.delivery.deliveries import Claimed, Result, Standing
 from hub.delivery.guard import Answer
 from hub.delivery.schedule import (
     DELIVERY_MOVES,
@@ -15,7 +16,6 @@ from hub.delivery.schedule import (
     Notice,
 )
 from hub.delivery.subscription import Filter
-from hub.delivery.webhooks import Claimed, Result, Standing
 from hub.intake import subscription as jobs
 from hub.intake.erasure import Erase
 from hub.intake.subscription import Create, Report, Reported, Terms

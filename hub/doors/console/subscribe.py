@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from hub.delivery.deliveries import Match
 from hub.delivery.subscription import NO_LANGUAGE, egress
-from hub.delivery.webhooks import Match
 from hub.doors import webhooks
 from hub.doors.console.done import done
 from hub.doors.console.overview import names

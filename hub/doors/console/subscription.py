@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from hub.delivery.deliveries import Attempt, Dead
 from hub.delivery.subscription import Subscription
-from hub.delivery.webhooks import Attempt, Dead
 from hub.doors import webhooks
 from hub.doors.answers import Tested
 from hub.doors.console import sessions

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
+from hub.delivery.deliveries import Standing
 from hub.delivery.subscription import Filter, Subscription
-from hub.delivery.webhooks import Standing
 from hub.doors import webhooks
 from hub.doors.console.done import Done, just_done
 from hub.doors.console.overview import names
