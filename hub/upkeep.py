@@ -224,7 +224,7 @@ async def follow_others(service: Service) -> None:
         with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
             news = await service.queries.news(size)
             touched = news.touched if news.size == size else news.touched | {wakeup.LOG}
-            if news.size != size:
+            if news.size != service.recorder.state.tree.size:
                 # With any job the recorder takes over what others wrote, and finds out where the
                 # database went back.
                 await service.change(membership.Change(lambda _: Outcome()))

@@ -79,6 +79,7 @@ async def relayed(exchange: Exchange, hub: Hub, mode: str, count: int) -> float:
     async with relay(exchange, mode):
         began = await exchange.taken(count)
         ended = await exchange.delivered(RECIPIENTS * count)
+    await exchange.count(RECIPIENTS * count)
     await exchange.empty()
     return count / (ended - began)
 
@@ -90,6 +91,7 @@ async def recorded(exchange: Exchange, hub: Hub, count: int) -> tuple[float, flo
         began = await exchange.taken(count)
         ended = await exchange.delivered(RECIPIENTS * count)
         resident = resident_mb(running.pid)
+    await exchange.count(RECIPIENTS * count)
     await exchange.empty()
     return count / (ended - began), resident
 

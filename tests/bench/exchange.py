@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
 
 from hub.delivery import topology
 from hub.demo import servers
@@ -133,6 +135,36 @@ class Exchange:
             if quiet > STALLED:
                 raise RuntimeError(f"{seen} of {copies} copies, {left} submissions left")
             await asyncio.sleep(POLL)
+
+    async def count(self, copies: int) -> None:
+        """Take everything out of the inboxes, and see that so many deliveries were among it.
+
+        Raises:
+            RuntimeError: there were fewer.
+        """
+        found = sum([await self._take_out(amqp.inbox(code)) for code in load.MEMBERS])
+        if found < copies:
+            raise RuntimeError(f"{found} of {copies} copies are in the inboxes")
+
+    async def _take_out(self, inbox: str) -> int:
+        """Empty an inbox; how many deliveries were in it."""
+        left = await self.ready(inbox)
+        if not left:
+            return 0
+        kinds = Counter[str | None]()
+        all_out = asyncio.Event()
+
+        async def take(message: DeliveredMessage) -> None:
+            kinds[message.header.properties.message_type] += 1
+            if kinds.total() >= left:
+                all_out.set()
+
+        channel = await self._channel.get_underlay_channel()
+        consuming = await channel.basic_consume(inbox, take, no_ack=True)
+        async with asyncio.timeout(STALLED):
+            await all_out.wait()
+        await channel.basic_cancel(consuming.consumer_tag or "")
+        return kinds[amqp.DELIVERY]
 
     async def empty(self) -> None:
         """Throw away what is in the queues; whoever took something has to have ended."""
