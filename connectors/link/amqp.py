@@ -18,7 +18,7 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.abc import AbstractIncomingMessage as Incoming
-from aio_pika.exceptions import AMQPError, PublishError
+from aio_pika.exceptions import AMQPError, DeliveryError, PublishError
 from yarl import URL
 
 from connectors.link import (
@@ -92,6 +92,7 @@ class AmqpLink:
         self._keeping: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._since = math.inf
+        self._ended: asyncio.Future[str] | None = None
         self._exchange: AbstractExchange | None = None
         self._answers: dict[str, asyncio.Future[Acceptance | HubRefused]] = {}
         self._inbox: dict[int, tuple[InboxItem, Incoming]] = {}
@@ -214,6 +215,11 @@ class AmqpLink:
             await submissions.publish(message, self._code, mandatory=True, timeout=patience)
         except PublishError:
             raise Unreachable("The broker has no queue for submissions now.") from None
+        except DeliveryError:
+            # A channel opened while the queue moved to another node is refused for ever (RabbitMQ
+            # 3.10); the next one is not.
+            _end(self._ended, "it refuses what is published")
+            raise Unreachable("The broker refused it.") from None
         except TimeoutError:
             raise Unreachable(
                 "The broker did not confirm in time; it may be short of memory or disk."
@@ -338,7 +344,7 @@ class AmqpLink:
             receiving = await incoming.channel(publisher_confirms=False)
             await receiving.set_qos(prefetch_count=PREFETCH)
             queue = await receiving.get_queue(amqp.inbox(self._code), ensure=False)
-            ended = await _end_of(sending, receiving)
+            self._ended = ended = await _end_of(sending, receiving)
             try:
                 await queue.consume(self._receive)
                 self._exchange = await sending.get_exchange(amqp.SUBMISSIONS, ensure=False)
@@ -395,16 +401,20 @@ def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
 async def _end_of(*channels: AbstractChannel) -> "asyncio.Future[str]":
     """Done with the reason once one of the channels ends, or its queue is deleted."""
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def end(reason: str) -> None:
-        if not ended.done():
-            ended.set_result(reason)
-
     for channel in channels:
         underlying = await channel.get_underlay_channel()
-        underlying.on_consumer_cancel_callbacks.add(lambda _: end("our inbox was deleted"))
-        channel.close_callbacks.add(lambda _, error: end(str(error or "") or "it closed the line"))
+        underlying.on_consumer_cancel_callbacks.add(lambda _: _end(ended, "our inbox was deleted"))
+        channel.close_callbacks.add(
+            lambda _, error: _end(ended, str(error or "") or "it closed the line")
+        )
+        if channel.is_closed:
+            _end(ended, "it closed the line")
     return ended
+
+
+def _end(ended: "asyncio.Future[str] | None", reason: str) -> None:
+    if ended is not None and not ended.done():
+        ended.set_result(reason)
 
 
 async def _acknowledge(message: Incoming) -> None:

@@ -314,6 +314,17 @@ class TestASubmission:
         with pytest.raises(Unreachable, match="no queue for submissions"):
             await link.submit(b"envelope")
 
+    async def test_that_is_refused_is_offered_on_another_connection(self, hub, link):
+        full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        queue = await hub.channel.declare_queue("full", arguments=full)
+        await queue.bind(amqp.SUBMISSIONS, "#")
+        with pytest.raises(Unreachable, match="refused it"):
+            await link.submit(b"envelope")
+        await hub.channel.queue_delete("full")
+        await until(lambda: link.troubles, "the connection is given up")
+        assert await link.submit(b"envelope") == YES
+        assert link.troubles == ["The broker is away: it refuses what is published."]
+
     async def test_under_an_alarm_says_what_may_be_the_matter(self, hub, connect, broker):
         link = connect(confirm=0.3)
         await connected(link)
