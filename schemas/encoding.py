@@ -4,7 +4,7 @@ DESIGN "Fixed formats": binary in JSON is base64url, unpadded and strict; times 
 ``YYYY-MM-DDTHH:MM:SS.mmmZ``; codes are ``[a-z][a-z0-9-]{1,15}``; message ids are UUIDv7.
 """
 
-import base64
+import binascii
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -20,11 +20,13 @@ HASH_PATTERN = r"^[A-Za-z0-9_-]{43}$(?!\n)"
 
 _TIME = re.compile(TIME_PATTERN)
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
 def b64url(data: bytes) -> str:
     """Encode as unpadded base64url (RFC 4648 §5, RFC 7515 §2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode("ascii")
 
 
 def unb64url(text: str) -> bytes:
@@ -39,7 +41,7 @@ def unb64url(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if raw.translate(None, _BASE64URL) or len(raw) % 4 == 1:
         raise ValueError("not unpadded base64url")
-    data = base64.urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+    data = binascii.a2b_base64(raw.translate(_FROM_URL) + b"=" * (-len(raw) % 4))
     # Only the last character can have bits that no byte uses.
     if b64url(data[len(data) - len(data) % 3 :]) != text[len(text) - len(text) % 4 :]:
         raise ValueError("not canonical base64url: the unused trailing bits are not zero")

@@ -42,6 +42,9 @@ def _no_constant(name: str) -> NoReturn:
     raise Refused("malformed", f"{name} is not JSON.")
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+
+
 def _check(value: Json, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Refused("malformed", f"The JSON is nested deeper than {MAX_DEPTH} levels.")
@@ -75,9 +78,7 @@ def parse(raw: bytes) -> Json:
     """
     try:
         text = raw.decode("utf-8")
-        value: Json = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant
-        )
+        value: Json = _DECODER.decode(text)
         _check(value, 0)
     except UnicodeDecodeError:
         raise Refused("malformed", "The bytes are not valid UTF-8.") from None

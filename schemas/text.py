@@ -25,6 +25,8 @@ def check(text: str, path: str, *, line_feed: bool = False) -> None:
     Raises:
         Refused: ``forbidden-character``, naming the character and its place.
     """
+    if text.isascii() and text.isprintable():
+        return  # nothing of all that is among these
     found = (_FORBIDDEN_BUT_LINE_FEED if line_feed else _FORBIDDEN).search(text)
     if found:
         raise Refused(

@@ -1,6 +1,7 @@
 """Opening a PostgreSQL database. Several hubs may share it: the log's head is one locked row."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 import asyncpg
@@ -217,7 +218,7 @@ def copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, objec
     """
     columns = list(rows[0])
     driver: asyncpg.Connection = connection.connection.driver_connection
-    records = [tuple(row[column] for column in columns) for row in rows]
+    records = list(map(itemgetter(*columns), rows))
     try:
         await_only(driver.copy_records_to_table(table.name, records=records, columns=columns))
     except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError):
