@@ -11,6 +11,7 @@ import base64
 import hmac
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -62,7 +63,7 @@ class SigningKey(msgspec.Struct, frozen=True):
     @property
     def private(self) -> Ed25519PrivateKey:
         """The private key."""
-        return Ed25519PrivateKey.from_private_bytes(self.seed)
+        return _private(self.seed)
 
     @property
     def public(self) -> "PublicKey":
@@ -73,6 +74,11 @@ class SigningKey(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """As it is kept: ``whsk_`` and the base64 of seed and public key, 64 bytes."""
         return f"whsk_{_base64(self.seed + self.public.raw)}"
+
+
+@lru_cache(64)
+def _private(seed: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 class PublicKey(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ IDLE: Final = 15.0
 AGE: Final = 60.0
 """Seconds after which a connection is not kept any more: its name may lead elsewhere by then."""
 
-MAX_KEPT: Final = 256
+MAX_KEPT: Final = 512
 """Connections that are kept while nothing is posted on them, to all endpoints together."""
 
 _HAPPY_EYEBALLS: Final = 0.25
