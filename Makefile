@@ -10,6 +10,8 @@ export PYTHONDONTWRITEBYTECODE :=
 LOCKED := .venv/.locked-$(shell { pwd; cat requirements.lock; } | cksum | cut -d ' ' -f 1)
 READY := .venv/.ready
 PYTEST := .venv/bin/python -m pytest
+# One more than there are cores: a third of the time tests wait for servers and browsers.
+WORKERS := $(shell echo $$(($$(nproc 2>/dev/null || echo 1) + 1)))
 # Only errors: warnings of pip are about the machine's own configuration, not about the project.
 PIP := .venv/bin/python -m pip -qq --disable-pip-version-check
 UV ?= uv
@@ -31,7 +33,7 @@ demo: $(READY) ## Run the exchange with six institutions on this machine
 .PHONY: test
 test: $(READY) ## Run every test
 	@sh deploy/setup.sh rabbitmq postgresql chromium openssl node promtool systemd
-	$(PYTEST) -n auto --dist loadfile -m 'not campaign and not bench'
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m 'not campaign and not bench'
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the tests that start no servers
