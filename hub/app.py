@@ -172,8 +172,12 @@ async def _assemble(
             watched.wait_for_witnesses(recorder.state.directory, settings.restored.unlink)
 
     def went_back() -> None:
-        with contextlib.suppress(OSError):  # without the file the recorder refuses all the same
-            lack()
+        # Without the file the recorder refuses all the same. It stays until a start: what this hub
+        # knows is longer than the database, whatever the witnesses say.
+        with contextlib.suppress(OSError):
+            if not settings.restored.exists():
+                settings.restored.touch()
+                watched.wait_for_witnesses(recorder.state.directory, lambda: None)
 
     recorder = Recorder(
         metrics.journal(watched.guard(Journal(database))),
@@ -292,7 +296,7 @@ def _send_webhooks(
 
     follower = webhooks.follow(
         sending,
-        lambda: service.recorder.state.directory,
+        lambda: (service.recorder.state.directory, service.recorder.state.tree.size),
         service.clock,
         _on_commit(listeners),
         service.settings.restored.exists,

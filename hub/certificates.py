@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hub import authority
 from hub.authority import Authority
-from hub.settings import Settings, StartError, write_new
+from hub.settings import Settings, StartError, broker_url, write_new
 
 CERTIFICATE_FILE = "authority.pem"
 KEY_FILE = "authority-key.pem"
@@ -168,7 +168,11 @@ def own_days_left(settings: Settings, now: datetime) -> dict[str, int]:
     cannot be read has -1: it is of no more use than one that ended.
     """
     folder = Path(settings.folder)
-    query = parse_qs(urlsplit(settings.broker.url).query)
+    try:
+        broker = broker_url(settings)
+    except StartError:
+        broker = settings.broker.url
+    query = parse_qs(urlsplit(broker).query)
     named = {
         "hub:authority": _in(folder, settings.authority.certificate),
         "hub:door": _in(folder, settings.http.certificate),
@@ -179,7 +183,9 @@ def own_days_left(settings: Settings, now: datetime) -> dict[str, int]:
     if issuer := found.get("hub:authority"):
         for path in sorted({*folder.glob("*.pem")} - {*files.values()}):
             certificate = _read(path)
-            if certificate is not None and certificate.issuer == issuer.subject:
+            if certificate is None or certificate.issuer == certificate.subject:
+                continue  # no certificate, or an authority itself, such as the one before
+            if certificate.issuer == issuer.subject:
                 found[f"server:{path.stem}"] = certificate
     return {name: _days_left(certificate, now) for name, certificate in found.items()}
 

@@ -35,6 +35,12 @@ ERASE_BATCH: Final = 100
 REPORT_EVERY: Final = timedelta(seconds=59)
 """The log has one entry a subscription in this time about what was delivered, not one each."""
 
+FORGET_EVERY: Final = timedelta(hours=1)
+"""Looking for what is to be forgotten reads all deliveries."""
+
+REPORTS: Final = 100
+"""Entries about webhooks in one commit, so that nobody's message waits for long."""
+
 MAX_PARTS: Final = 250
 """Parts of what was delivered that one round records or drops, so that it comes to an end."""
 
@@ -67,6 +73,7 @@ async def run(service: Service, database: Database, erasures: Erasures) -> None:
     """What comes round: expired messages, counted refusals, used tokens past their time."""
     warned: set[tuple[str, int]] = set()
     overdue: set[str] = set()
+    forgetting = service.clock()
     announced = service.witnesses.stopped is None
     while True:
         try:
@@ -81,6 +88,9 @@ async def run(service: Service, database: Database, erasures: Erasures) -> None:
                 overdue = await _record_overdue(service, now, overdue)
             await erasures.keep()
             await journal.forget(database, now)
+            if now >= forgetting:
+                forgetting = now + FORGET_EVERY
+                await _forget_webhooks(service, now)
             warned = await _warn_of_ends(service, now, warned)
             await _survey(service)
         except Exception as error:  # noqa: BLE001 - the next round tries again
@@ -127,15 +137,16 @@ async def _record_overdue(service: Service, now: datetime, known: set[str]) -> s
 
 
 async def _report_webhooks(service: Service, now: datetime) -> None:
-    """Record what became of deliveries, once a minute, and drop old ones.
+    """Record what became of deliveries, once a minute.
 
     That is one entry a subscription, or several where there is much to say.
     """
     if service.webhooks is None:
         return
-    store, time = service.webhooks.store, format_time(now)
-    before = format_time(now - REPORT_EVERY)
+    store, before = service.webhooks.store, format_time(now - REPORT_EVERY)
     for _ in range(MAX_PARTS):
+        # Each part begins the minute anew, so that no other hub takes over in the middle.
+        time = format_time(service.clock())
         outcomes = await store.outcomes(time, before)
         if not outcomes:
             break
@@ -147,11 +158,18 @@ async def _report_webhooks(service: Service, now: datetime) -> None:
             )
             for name, told in by_subscription
         ]
-        await asyncio.gather(*(service.change(job) for job in jobs))
+        for start in range(0, len(jobs), REPORTS):
+            await asyncio.gather(*(service.change(job) for job in jobs[start : start + REPORTS]))
         service.metrics.webhooks_done(each.state for each in outcomes)
         before = time  # the minute is ours: what is left belongs to it
+
+
+async def _forget_webhooks(service: Service, now: datetime) -> None:
+    """Drop what became of deliveries long ago, and what is left of ended subscriptions."""
+    if service.webhooks is None:
+        return
     for _ in range(MAX_PARTS):
-        if not await store.forget(format_time(now - KEEP_DELIVERED)):
+        if not await service.webhooks.store.forget(format_time(now - KEEP_DELIVERED)):
             break
 
 
@@ -224,14 +242,14 @@ async def follow_others(service: Service) -> None:
         with contextlib.suppress(Exception):  # the database is away, and the upkeep says so
             news = await service.queries.news(size)
             touched = news.touched if news.size == size else news.touched | {wakeup.LOG}
+            if service.webhooks is not None:
+                service.webhooks.erased(news.erased)
+            service.bells.ring(touched)
             if news.size != service.recorder.state.tree.size:
                 # With any job the recorder takes over what others wrote, and finds out where the
                 # database went back.
                 await service.change(membership.Change(lambda _: Outcome()))
             if news.directory:
                 # Whose key or standing ended must not go on reading here.
-                touched |= service.recorder.state.directory.participants.keys()
-            service.bells.ring(touched)
-            if service.webhooks is not None:
-                service.webhooks.erased(news.erased)
+                service.bells.ring(service.recorder.state.directory.participants.keys())
             size = news.size

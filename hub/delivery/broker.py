@@ -157,13 +157,11 @@ async def takes_too_much(url: str) -> bool:
     Raises:
         AMQPError, OSError, TimeoutError: it cannot be found out now.
     """
-    async with connected(url, "hub.check") as connection:
+    async with connected(url, "hub.check") as connection, asyncio.timeout(_CONNECT_TIMEOUT):
         channel = await connection.channel()
         message = aio_pika.Message(bytes(topology.MAX_MESSAGE + 1))
         try:
-            await channel.default_exchange.publish(
-                message, "nobody", mandatory=False, timeout=_CONNECT_TIMEOUT
-            )
+            await channel.default_exchange.publish(message, "nobody", mandatory=False)
         except ChannelPreconditionFailed:
             return False
         return True

@@ -194,8 +194,8 @@ class WebhookStore(Protocol):
         """The subscriptions that something is due for."""
         ...
 
-    async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
-        """Note what the next entries of the log owe to whom.
+    async def match(self, directory: Directory, size: int, now: str) -> tuple[bool, frozenset[str]]:
+        """Note what the next entries of the log owe to whom, of those that the directory knows of.
 
         Tells whether more entries wait, and whose deliveries there are now.
         """

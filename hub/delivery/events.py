@@ -62,21 +62,26 @@ class Events:
     async def load(self, indices: Set[int]) -> None:
         """Have these ready, as many as may be kept, the first ones first."""
         missing = sorted(indices - self._kept.keys())
+        for index in indices & self._kept.keys():
+            self._kept.move_to_end(index)
+        loaded = 0
         for start in range(0, len(missing), READ_AT_ONCE):
-            await self._load(missing[start : start + READ_AT_ONCE])
-            if self._size > MAX_BODIES // 2:
+            loaded += await self._load(missing[start : start + READ_AT_ONCE])
+            self._trim()
+            if loaded > MAX_BODIES // 2:
                 break
-        self._trim()
 
     async def get(self, index: int) -> Message:
         """One of them; without an envelope it was erased."""
         if index not in self._kept:
             await self._load([index])
-            self._trim()
         self._kept.move_to_end(index)
+        self._trim()
         return self._kept[index]
 
-    async def _load(self, indices: Sequence[int]) -> None:
+    async def _load(self, indices: Sequence[int]) -> int:
+        """Read these; how many bytes they are."""
+        loaded = 0
         self._reading += 1
         try:
             sent = await self._read(indices)
@@ -87,9 +92,11 @@ class Events:
                 message = self._kept[index] = Message(each)
                 if each.id in self._erased:  # while it was read
                     message.erase()
-                self._size += message.size
+                loaded += message.size
+        self._size += loaded
         if not self._reading:
             self._erased.clear()
+        return loaded
 
     def _trim(self) -> None:
         """What was used longest ago gives way; the last one stays, however large it is."""

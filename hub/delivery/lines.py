@@ -1,7 +1,8 @@
 """Who is posted to next, so that nobody takes what others need. Pure: no I/O, no clock.
 
 What was claimed stands in line before its endpoint. An endpoint has ``PER_ENDPOINT`` posts at a
-time; those that fail have slots of their own and one delivery in hand. Where an endpoint begins to
+time, and one more for subscriptions whose posts to it fail; these have slots of their own, and one
+delivery in hand. Where an endpoint begins to
 fail, what stands in line is still posted. The slots go to owners in turn, and to the lines of an
 owner in turn; an owner whose endpoints are slow never has them all, as ``_Share`` says.
 """
@@ -12,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import msgspec
 
 PER_ENDPOINT: Final = 4
-"""Posts to one endpoint at a time."""
+"""Posts to one endpoint at a time, as long as they do not fail."""
 
 IN_LINE: Final = 12
 """Deliveries to an endpoint that are claimed while others are posted, so that no slot is idle."""
@@ -32,6 +33,15 @@ class Line(msgspec.Struct, frozen=True):
     endpoint: str
     owner: str
     failing: bool
+
+    @property
+    def place(self) -> "_Place":
+        """Where its posts are counted, whoever's they are."""
+        return self.endpoint, self.failing
+
+
+_Place: TypeAlias = tuple[str, bool]
+"""An endpoint, and whether what goes there fails: what is well and what fails wait for no other."""
 
 
 class _Share:
@@ -74,9 +84,9 @@ class Lines(Generic[T]):
         self._hand = {False: _Share(_IN_HAND * slots), True: _Share(failing)}
         self._waiting: dict[Line, deque[T]] = {}
         self._ready: dict[bool, _Ready] = {False: {}, True: {}}
-        self._parked: dict[str, list[Line]] = {}
-        self._in_hand = Counter[str]()
-        self._posts = Counter[str]()
+        self._parked: dict[_Place, list[Line]] = {}
+        self._in_hand = Counter[_Place]()
+        self._posts = Counter[_Place]()
 
     @property
     def in_hand(self) -> int:
@@ -89,22 +99,22 @@ class Lines(Generic[T]):
         None until half of what it may have is gone: claiming few at a time costs as much.
         """
         most = 1 if line.failing else PER_ENDPOINT + IN_LINE
-        free = most - self._in_hand[line.endpoint]
+        free = most - self._in_hand[line.place]
         if 2 * free < most:
             return 0
         return min(free, self._hand[line.failing].room(line.owner))
 
     def hold(self, line: Line, count: int) -> None:
         """There is so much less room while it is being claimed."""
-        self._in_hand[line.endpoint] += count
+        self._in_hand[line.place] += count
         self._hand[line.failing].take(line.owner, count)
 
     def free(self, line: Line, count: int) -> None:
         """What was held is room again."""
         self._hand[line.failing].take(line.owner, -count)
-        self._in_hand[line.endpoint] -= count
-        if not self._in_hand[line.endpoint]:
-            del self._in_hand[line.endpoint]
+        self._in_hand[line.place] -= count
+        if not self._in_hand[line.place]:
+            del self._in_hand[line.place]
 
     def add(self, line: Line, item: T) -> None:
         """What was claimed goes to the end of its line."""
@@ -130,15 +140,15 @@ class Lines(Generic[T]):
         lines = ready.pop(owner)
         while lines:
             line = lines.popleft()
-            if self._posts[line.endpoint] < PER_ENDPOINT:
+            if self._posts[line.place] < (1 if line.failing else PER_ENDPOINT):
                 if lines:
                     ready[owner] = lines  # behind the other owners
                 return line
-            self._parked.setdefault(line.endpoint, []).append(line)
+            self._parked.setdefault(line.place, []).append(line)
         return None
 
     def _begin(self, line: Line) -> T:
-        self._posts[line.endpoint] += 1
+        self._posts[line.place] += 1
         self._slots[line.failing].take(line.owner, 1)
         waiting = self._waiting[line]
         item = waiting.popleft()
@@ -154,9 +164,9 @@ class Lines(Generic[T]):
     def done(self, line: Line) -> None:
         """A post has ended: its slot is free."""
         self._slots[line.failing].take(line.owner, -1)
-        self._posts[line.endpoint] -= 1
-        if not self._posts[line.endpoint]:
-            del self._posts[line.endpoint]
+        self._posts[line.place] -= 1
+        if not self._posts[line.place]:
+            del self._posts[line.place]
         self.free(line, 1)
-        for parked in self._parked.pop(line.endpoint, ()):
+        for parked in self._parked.pop(line.place, ()):
             self._queue(parked)

@@ -50,6 +50,10 @@ ROUND_SECONDS: Final = 20.0
 GATHER_SECONDS: Final = 0.1
 """How long commits are gathered before they are matched."""
 
+GONE: Final = timedelta(minutes=1)
+"""How long nothing is sent after a 410, whether or not it is recorded yet that the endpoint is
+disabled; then it is tried whether it still says so."""
+
 CHALLENGES: Final = 2
 """Challenges at a time to addresses of one owner, who decides how long each may take."""
 
@@ -99,7 +103,6 @@ class Webhooks:
         self._later: list[tuple[datetime, str]] = []
         self._pace = Pace()
         self._rests: dict[_Address, datetime] = {}
-        self._gone: set[_Address] = set()  # they said so, and it is not written yet
         self._lines = Lines[_Waiting](slots)
         self._results: list[Result] = []
         self._events = Events(keyring, store.sent)
@@ -167,7 +170,10 @@ class Webhooks:
         signed = Signed(self.keyring, event_id, jsontext.encode(event))
         answer = await self._post(subscription, signed)
         proven = schedule.heard(answer.status, answer.error) is Heard.TAKEN
-        return proven and cloudevent.is_answer(event, answer.excerpt), answer
+        proven = proven and cloudevent.is_answer(event, answer.excerpt)
+        if proven:
+            self._rests.pop(_address(subscription), None)
+        return proven, answer
 
     async def run(self, tell: Tell, attempted: Attempted) -> None:
         """Send for ever.
@@ -236,8 +242,6 @@ class Webhooks:
             self._pace.take(_line(self._known[name]).endpoint, count, now)
             if count == room[name]:
                 self._hot[name] = None  # behind all others
-        written = (each for each in results if each.heard is Heard.GONE)
-        self._gone -= {(each.claimed.subscription, each.url) for each in written}
         await self._stand(turn, tell)
         await self._begin(turn.claimed, now + MAX_IN_LINE)
         # Where nothing was due, others that are hot have the room now.
@@ -282,8 +286,7 @@ class Webhooks:
 
     def _may_be_sent_to(self, subscription: Subscription) -> bool:
         owner = self._directory().participants.get(subscription.owner)
-        sent_to = subscription.sent_to and _address(subscription) not in self._gone
-        return sent_to and owner is not None and owner.state is State.ACTIVE
+        return subscription.sent_to and owner is not None and owner.state is State.ACTIVE
 
     def _rest_of(self, subscription: Subscription, now: datetime) -> datetime:
         """When the rest is over that an endpoint asked for; now, where it asked for none."""
@@ -368,7 +371,7 @@ class Webhooks:
         self._attempted(heard, seconds)
         asked, jitter = timedelta(), 0.0
         if heard is Heard.GONE:
-            self._gone.add(_address(subscription))
+            self._rests[_address(subscription)] = now + GONE
         elif heard is Heard.FAILED:
             asked = schedule.rest(answer.retry_after, now)
             jitter = int.from_bytes(self._random_bytes(2)) / 65_535
@@ -413,18 +416,21 @@ def _line(subscription: Subscription) -> Line:
 
 async def follow(
     webhooks: Webhooks,
-    directory: Callable[[], Directory],
+    known: Callable[[], tuple[Directory, int]],
     clock: Callable[[], datetime],
     committed: asyncio.Event,
     paused: Callable[[], bool],
 ) -> None:
-    """Match the log behind the commits, ours and other hubs', and wake the worker."""
+    """Match the log behind the commits, ours and other hubs', and wake the worker.
+
+    ``known`` gives the directory, and of how many entries it is.
+    """
     while True:
         committed.clear()
         more, owed = False, frozenset[str]()
         try:
             if not paused():
-                more, owed = await webhooks.store.match(directory(), format_time(clock()))
+                more, owed = await webhooks.store.match(*known(), format_time(clock()))
         except Exception as error:  # noqa: BLE001 - the next round tries again
             log.warning("webhooks.unmatched", reason=str(error))
         if owed:

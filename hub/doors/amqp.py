@@ -219,10 +219,12 @@ class AmqpDoor:
         ]
         if before is not None:
             await asyncio.wait([before])
-        # Where this fails the connection is gone, and the messages are delivered again. Of any
-        # exception: aiormq has no type for a line being cut.
-        with contextlib.suppress(Exception):
+        try:
             await _settle(channel, burst, verdicts)
+        except Exception:  # noqa: BLE001 - aiormq has no type for a line being cut
+            # The messages are delivered again. The next burst must not acknowledge them as well.
+            with contextlib.suppress(Exception):
+                await channel.close()
 
     async def _record(
         self, burst: Sequence[Incoming], steps: Sequence[_Step]

@@ -25,7 +25,7 @@ from schemas.vocabulary import THEMES
 PAGE = 20
 """Entries of one page."""
 
-_ROUNDS = 25
+_ROUNDS = 10
 """Searches for one page; then it is as full as it is."""
 
 _FRESH = timedelta(seconds=10)

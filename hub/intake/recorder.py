@@ -53,6 +53,10 @@ class Transaction(Protocol):
         """The size of the log, and the checkpoint that was signed when it had a known size."""
         ...
 
+    def root(self, size: int) -> bytes:
+        """The root of the first entries, of which there are as many."""
+        ...
+
     def state(self, known: State) -> State:
         """The state as stored, when ``known`` was stored before it."""
         ...
@@ -269,7 +273,12 @@ class Recorder:
         tree = self.state.tree
         size, signed = transaction.head(tree.size)
         known = checkpoint.format(Checkpoint(self._key.vkey.name, tree.size, tree.root)).encode()
-        if size < tree.size or (tree.size and not (signed or b"").startswith(known)):
+        if signed is not None:
+            held = signed.startswith(known)
+        else:
+            # A tail that came back has checkpoints of other sizes.
+            held = size >= tree.size and transaction.root(tree.size) == tree.root
+        if not held:
             raise WentBack(
                 f"The database does not hold the {tree.size} entries that were committed: it has "
                 "lost some of them, as after a failover to a standby that was behind; nothing is "

@@ -171,8 +171,9 @@ class Witnesses:
         """Sign nothing until a quorum has said that none of it is ahead; then call ``release``.
 
         After a restore the log may be shorter than what was signed. Whoever is ahead shows it, and
-        brings what is missing.
+        brings what is missing. What was said before this counts no more.
         """
+        self._asked.clear()
         self._release = release
         if not policy.witnesses(self._vkey.name, directory):
             self._heard("", directory)  # there is nobody to ask

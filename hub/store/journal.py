@@ -162,6 +162,11 @@ class Transaction:
         row = self._connection.execute(query).one()
         return int(row.size), row.signed
 
+    def root(self, size: int) -> bytes:
+        """The root of the first entries, of which there are as many."""
+        tiles = facts.load_tiles(self._connection, merkle.tiles_for_root(size))
+        return merkle.tree_root(size, tiles)
+
     def state(self, known: State) -> State:
         """The state as stored, when ``known`` was stored before it."""
         return load_state(self._connection, known)

@@ -122,7 +122,10 @@ def _refuse_unsafe(
         return
     driver: asyncpg.Connection = connection.driver_connection
     for setting, refused in _MUST_NOT_BE.items():
-        value = await_only(driver.fetchval("SELECT current_setting($1)", setting))
+        try:
+            value = await_only(driver.fetchval("SELECT current_setting($1)", setting))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise OSError(str(error)) from error
         if value in refused:
             raise StartError(
                 f"PostgreSQL runs with {setting} = {value}: it can lose what it has committed. "

@@ -30,7 +30,12 @@ CHANGE = (
 
 _STAND = (
     update(_row)
-    .where(_row.c.id == bindparam("its_id"))
+    .where(
+        _row.c.id == bindparam("its_id"),
+        # The recorder may have changed it since it was read.
+        _row.c.state == bindparam("was"),
+        _row.c.url == bindparam("its_url"),
+    )
     .values({name: bindparam(name) for name in ("state", "failing_since", "warned")})
 )
 
@@ -61,17 +66,19 @@ def owned(connection: Connection, owners: Iterable[str]) -> dict[str, int]:
     return {row.owner: row.owned for row in connection.execute(query)}
 
 
-def stand(connection: Connection, changed: Sequence[Subscription]) -> None:
-    """Write how endpoints stand."""
+def stand(connection: Connection, changed: Sequence[tuple[Subscription, Subscription]]) -> None:
+    """Write how endpoints stand, each as it was and as it is."""
     rows = [
         {
             "its_id": each.id,
+            "was": before.endpoint.state.value,
+            "its_url": before.url,
             "state": each.endpoint.state.value,
             "failing_since": each.endpoint.failing_since
             and format_time(each.endpoint.failing_since),
             "warned": each.endpoint.warned and format_time(each.endpoint.warned),
         }
-        for each in changed
+        for before, each in changed
     ]
     if rows:
         connection.execute(_STAND, rows)

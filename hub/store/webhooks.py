@@ -209,22 +209,22 @@ class StoredWebhooks:
             lambda connection: frozenset(connection.execute(_WITH_DUE, {"now": now}).scalars())
         )
 
-    async def match(self, directory: Directory, now: str) -> tuple[bool, frozenset[str]]:
+    async def match(self, directory: Directory, size: int, now: str) -> tuple[bool, frozenset[str]]:
         """Note what the next entries of the log owe to whom.
 
         How far that is stands in the row that is written with it: after a crash it goes on there,
         so that nothing is owed twice and nothing is left out.
         """
-        found = await self._database.read(_unmatched)
+        found = await self._database.read(lambda connection: _unmatched(connection, size))
         if found is None:
             return False, frozenset()
-        size, end, wanting, rows = found
+        before, end, wanting, rows = found
         matched, owed = await asyncio.to_thread(_owed, rows, wanting, directory, now)
         whole = len(matched) == len(rows) < BATCH
         upto = end if whole else matched[-1].index + 1
 
         def work(connection: Connection) -> bool:
-            if connection.execute(_LOCK).scalar_one() != size:
+            if connection.execute(_LOCK).scalar_one() != before:
                 return False  # another hub was faster
             if owed:
                 connection.execute(_OWE, owed)
@@ -411,28 +411,42 @@ class StoredWebhooks:
 
     async def forget(self, before: str) -> bool:
         """Drop some of what was done before a time, and what is left of ended subscriptions."""
-        first_kept = select(func.min(_message.c.idx)).where(_message.c.accepted >= before)
+        last_old = (
+            select(_message.c.idx)
+            .where(_message.c.accepted < before)
+            .order_by(_message.c.idx.desc())
+            .limit(1)
+        )
+        reported = _row.c.reported.is_not(None)
         ended = select(_subscription.c.id).where(_subscription.c.ended.is_not(None))
+        of_ended = and_(_row.c.subscription.in_(ended), or_(tables.is_owed, reported))
+
+        def find(connection: Connection) -> list[tuple[str, int]]:
+            last = connection.execute(last_old).scalar()
+            over = _row.c.state.in_(("delivered", "withheld"))
+            old = and_(_row.c.idx <= (-1 if last is None else last), over, reported)
+            rows = select(_row.c.subscription, _row.c.idx).limit(FORGOTTEN)
+            return sorted(
+                {
+                    (row.subscription, row.idx)
+                    for which in (old, of_ended)
+                    for row in connection.execute(rows.where(which))
+                }
+            )
 
         def work(connection: Connection) -> bool:
-            kept = connection.execute(first_kept).scalar()
-            old = _row.c.idx < (kept if kept is not None else 0)
-            over = _row.c.state.in_(("delivered", "withheld"))
-            done = and_(old, over, _row.c.reported.is_not(None))
-            gone = (
-                select(_row.c.subscription, _row.c.idx)
-                .where(or_(done, _row.c.subscription.in_(ended)))
-                .limit(FORGOTTEN)
-            )
-            rows = sorted(tuple(row) for row in connection.execute(gone))
             # One after the other: SQLite looks for no list of pairs by an index.
             for name, of_one in groupby(rows, itemgetter(0)):
                 indices = [index for _, index in of_one]
                 for table in (_attempt, _row):
                     own = and_(table.c.subscription == name, table.c.idx.in_(indices))
                     connection.execute(delete(table).where(own))
-            return bool(rows)
+            return True
 
+        # Looked for beside the writer, whom a long search must not hold up.
+        rows = await self._database.read(find)
+        if not rows:
+            return False
         return await self._database.write(work)
 
 
@@ -447,8 +461,8 @@ Unmatched: TypeAlias = tuple[int, int, Sequence[Subscription], Sequence[Offered]
 """How far was matched, how far the log goes, who wants something, and the next messages."""
 
 
-def _unmatched(connection: Connection) -> Unmatched | None:
-    end: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
+def _unmatched(connection: Connection, known: int) -> Unmatched | None:
+    end = min(known, connection.execute(select(tables.log_head.c.size)).scalar_one())
     size: int = connection.execute(select(_head.c.size)).scalar_one()
     there = subscriptions.find(connection, _subscription.c.ended.is_(None))
     wanting = [each for each in there if each.sent_to]
@@ -537,7 +551,14 @@ def _claim(
 def _settle(
     connection: Connection, results: Sequence[Result]
 ) -> tuple[Sequence[Subscription], Sequence[Told]]:
-    """Write what became of attempts, and how the endpoints stand after them."""
+    """Write what became of attempts, and how the endpoints stand after them.
+
+    Of two results of one attempt, as after a pause of the machine, the first word stands.
+    """
+    first: dict[Claimed, Result] = {}
+    for each in results:
+        first.setdefault(each.claimed, each)
+    results = list(first.values())
     _each(connection, _SETTLED, [_settled(each) for each in results])
     tried = [each for each in results if each.heard is not None]
     if tried:
@@ -547,7 +568,7 @@ def _settle(
         connection.execute(_ANSWERED, [_answered(each) for each in said])
     known = subscriptions.by_id(connection, {each.claimed.subscription for each in results})
     changed, told = _stand(known, results)
-    subscriptions.stand(connection, changed)
+    subscriptions.stand(connection, [(known[each.id], each) for each in changed])
     return changed, told
 
 

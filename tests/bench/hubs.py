@@ -43,6 +43,16 @@ async def serving(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
     """The hub's process, its socket open."""
     async with starting(settings) as hub:
         async with asyncio.timeout(90):
-            while not settings.socket.exists():  # noqa: ASYNC110 - another process makes it
+            while not await _answers(settings.socket):  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.05)
         yield hub
+
+
+async def _answers(socket: Path) -> bool:
+    """Whether somebody listens; the file is there a moment before."""
+    try:
+        _, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError:
+        return False
+    writer.close()
+    return True

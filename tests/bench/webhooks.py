@@ -36,6 +36,7 @@ from hub.store.database import Database, open_database
 from hub.store.webhooks import StoredWebhooks
 from schemas import cloudevent, jsontext
 from schemas.acceptance import deliver
+from schemas.jsontext import MAX_SAFE_INTEGER
 from tests import builders
 from tests.bench.processes import free_port, line, listening, peak_mb, process
 from tests.bench.scale import TINY, WHOLE, Scale
@@ -142,7 +143,7 @@ async def fill(folder: Path, port: int, scale: Scale) -> float:
         store, directory = StoredWebhooks(database), builders.directory()
         began, more = time.perf_counter(), True
         while more:
-            more, _ = await store.match(directory, builders.time())
+            more, _ = await store.match(directory, MAX_SAFE_INTEGER, builders.time())
         return scale.queued / (time.perf_counter() - began)
     finally:
         await database.close()

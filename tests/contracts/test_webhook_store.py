@@ -54,9 +54,14 @@ async def owed(store, webhooks, *numbers, **terms):
     made = await subscribe(store, **terms)
     values = [message(id=message_id(n), audience=["undp"], marking="TLP:GREEN") for n in numbers]
     await store.send(*values)
-    more, whose = await webhooks.match(store.recorder.state.directory, TIME)
+    more, whose = await webhooks.match(*known(store), TIME)
     assert (more, whose) == (False, {made.id})
     return made
+
+
+def known(store):
+    """What a hub knows: the directory, and of how many entries it is."""
+    return store.recorder.state.directory, store.recorder.state.tree.size
 
 
 async def claim(webhooks, made, most=10, now=TIME):
@@ -71,7 +76,7 @@ async def matched(store, webhooks):
     """Match until nothing more waits, as the hub does; in how many batches."""
     batches, more = 0, True
     while more:
-        more, _ = await webhooks.match(store.recorder.state.directory, TIME)
+        more, _ = await webhooks.match(*known(store), TIME)
         batches += 1
     return batches
 
@@ -109,7 +114,7 @@ async def test_a_subscription_stands_with_what_waits_and_what_was_set_aside(stor
 
 async def test_a_message_is_owed_once_and_claimed_by_one(store, webhooks):
     made = await owed(store, webhooks, 1, 2)
-    assert await webhooks.match(store.recorder.state.directory, TIME) == (False, frozenset())
+    assert await webhooks.match(*known(store), TIME) == (False, frozenset())
     first = await claim(webhooks, made, 1)
     second = await claim(webhooks, made)
     assert [each.attempt for each in (*first, *second)] == [1, 1]
@@ -211,12 +216,30 @@ async def test_what_an_address_answers_after_it_was_replaced_says_nothing_of_the
     assert attempt.status == 500
 
 
+async def test_of_two_results_of_one_attempt_the_first_stands(store, webhooks):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL)
+    await settle(webhooks, taken, failed(claimed))
+    [attempt] = await webhooks.attempts(made.id, 10)
+    assert attempt.status == 200
+    assert await claim(webhooks, made, now=LATER) == []
+
+
+async def test_what_another_hub_recorded_is_matched_once_its_directory_is_known(store, webhooks):
+    made = await subscribe(store)
+    directory, size = known(store)
+    await store.send(message(id=message_id(1), audience=["undp"], marking="TLP:GREEN"))
+    assert await webhooks.match(directory, size, TIME) == (False, frozenset())
+    assert await webhooks.match(*known(store), TIME) == (False, {made.id})
+
+
 async def test_in_order_a_thread_waits_for_its_first(store, webhooks):
     made = await subscribe(store, ordered=True)
     first = message(id=message_id(1), audience=["undp"], marking="TLP:GREEN")
     reply = first | {"id": message_id(2), "thread": message_id(1)}
     await store.send(first, reply)
-    await webhooks.match(store.recorder.state.directory, TIME)
+    await webhooks.match(*known(store), TIME)
     [claimed] = await claim(webhooks, made)
     taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL)
     assert await claim(webhooks, made) == []

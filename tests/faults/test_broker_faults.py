@@ -368,7 +368,8 @@ async def test_killing_anything_under_load_loses_and_doubles_nothing(
                 await load.more(chance.randint(100, 500))
                 await kill()
         await load.more(max(100, waiting - load.accepted))
-        assert load.accepted >= waiting
+        query = "SELECT count(*) FROM deliveries WHERE recipient = 'tm' AND receipt_idx IS NULL"
+        assert (away.code, int(await postgresql.psql(query)) >= waiting) == ("tm", True)
         load.read(away)
         await load.stop()
         cutting.cancel()

@@ -92,13 +92,17 @@ def test_those_that_fail_have_slots_of_their_own_and_one_delivery_in_hand():
     assert (made.room(FAILS), made.room(other)) == (1, 1)
 
 
-def test_what_fails_and_what_does_not_at_one_endpoint_share_its_posts():
+def test_what_fails_at_an_endpoint_waits_for_nobody_for_whom_it_does_not():
     made = Lines[int](slots=128)
-    filled(made, A, *range(PER_ENDPOINT))
-    filled(made, Line("a", "kz", failing=True), 9)
-    assert [item for _, item in begun(made)] == list(range(PER_ENDPOINT))
+    fails = Line("a", "kg", failing=True)
+    filled(made, A, *range(PER_ENDPOINT + 1))
+    assert made.room(fails) == 1
+    filled(made, fails, 9, 10)
+    assert sorted(item for _, item in begun(made)) == [*range(PER_ENDPOINT), 9]
     made.done(A)
-    assert [item for _, item in begun(made)] == [9]
+    assert [item for _, item in begun(made)] == [PER_ENDPOINT]
+    made.done(fails)
+    assert [item for _, item in begun(made)] == [10]
 
 
 def test_more_is_claimed_when_half_of_what_an_endpoint_may_have_is_gone():
@@ -148,7 +152,7 @@ def test_nothing_is_lost_and_no_bound_is_passed_however_posts_end():
         going += [each for each, _ in new]
         assert sum(not each.failing for each in going) <= 6
         assert sum(each.failing for each in going) <= 1
-        assert all(sum(g.endpoint == e for g in going) <= PER_ENDPOINT for e in "abcde")
+        assert all(sum(g.endpoint == e for g in going) <= PER_ENDPOINT + 1 for e in "abcde")
         if going and chance.random() < 0.7:
             made.done(going.pop(chance.randrange(len(going))))
     while going:

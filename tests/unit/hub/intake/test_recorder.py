@@ -8,7 +8,7 @@ from hub.intake import recorder as recording
 from hub.intake.batch import Batch, Loaded, Outcome, State, Token
 from hub.intake.recorder import Recorder, StorageError
 from hub.ledger.sequence import Appended, Draft, LogKey
-from schemas import acceptance, checkpoint
+from schemas import acceptance, checkpoint, merkle
 from schemas import entry as entries
 from schemas.refusal import Refused
 from tests import builders
@@ -27,6 +27,7 @@ class Journal:
         self.fail_at = None
         self.give_back = lambda raw: raw
         self.begun = asyncio.Event()
+        self.roots = {0: merkle.EMPTY_ROOT}
         self.may_commit = asyncio.Event()
         self.may_commit.set()
 
@@ -43,16 +44,18 @@ class Journal:
         if appended is not None:
             self.size = appended.tree.size
             self.signed[self.size] = appended.checkpoint
+            self.roots[self.size] = appended.tree.root
             self.state = batch.state(appended.tree)
         self.check("answer")
         return result
 
     def kept(self):
         """What is stored, to go back to."""
-        return self.size, self.state, dict(self.signed)
+        return self.size, self.state, dict(self.signed), dict(self.roots)
 
     def go_back(self, kept):
-        self.size, self.state, self.signed = kept
+        self.size, self.state, signed, roots = kept
+        self.signed, self.roots = dict(signed), dict(roots)
 
     def check(self, step):
         if self.fail_at == step:
@@ -66,6 +69,9 @@ class Transaction:
 
     def head(self, known):
         return self._journal.size, self._journal.signed.get(known)
+
+    def root(self, size):
+        return self._journal.roots.get(size, b"another")
 
     def state(self, known):
         return self._journal.state
@@ -293,6 +299,15 @@ class TestAStoreThatWentBack:
         """It has as many entries as before, or more: others."""
         await self.gone_on(hub, entries)
         await self.check_nothing_is_signed(hub)
+
+    async def test_whose_tail_came_back_in_other_parts_is_gone_on_with(self, hub):
+        await hub.record(Append("a"))
+        del hub.journal.signed[1]
+        other = Hub(hub.journal)
+        await other.record(Append("b"))
+        await other.stop()
+        [recorded] = await hub.record(Append("c"))
+        assert recorded.outcome.index == 2
 
     async def test_that_has_all_of_it_again_is_gone_on_with(self, hub):
         await hub.record(Append("a"))
