@@ -166,18 +166,16 @@ async def _assemble(
         watched.distrust(settings.damaged.read_text("utf-8").strip())
     await watched.check()
 
-    def lack() -> None:
+    def lack(release: Callable[[], None] = settings.restored.unlink) -> None:
         if not settings.restored.exists():
             settings.restored.touch()
-            watched.wait_for_witnesses(recorder.state.directory, settings.restored.unlink)
+            watched.wait_for_witnesses(recorder.state.directory, release)
 
     def went_back() -> None:
         # Without the file the recorder refuses all the same. It stays until a start: what this hub
         # knows is longer than the database, whatever the witnesses say.
         with contextlib.suppress(OSError):
-            if not settings.restored.exists():
-                settings.restored.touch()
-                watched.wait_for_witnesses(recorder.state.directory, lambda: None)
+            lack(release=lambda: None)
 
     recorder = Recorder(
         metrics.journal(watched.guard(Journal(database))),

@@ -2,9 +2,9 @@
 
 What was claimed stands in line before its endpoint. An endpoint has ``PER_ENDPOINT`` posts at a
 time, and one more for subscriptions whose posts to it fail; these have slots of their own, and one
-delivery in hand. Where an endpoint begins to
-fail, what stands in line is still posted. The slots go to owners in turn, and to the lines of an
-owner in turn; an owner whose endpoints are slow never has them all, as ``_Share`` says.
+delivery in hand. Where an endpoint begins to fail, what stands in line is still posted. The slots
+go to owners in turn, and to the lines of an owner in turn; an owner whose endpoints are slow never
+has them all, as ``_Share`` says.
 """
 
 from collections import Counter, deque
@@ -26,6 +26,9 @@ _IN_HAND: Final = (PER_ENDPOINT + IN_LINE) // PER_ENDPOINT
 
 T = TypeVar("T")
 
+_Place: TypeAlias = tuple[str, bool]
+"""An endpoint, and whether what goes there fails: what is well and what fails wait for no other."""
+
 
 class Line(msgspec.Struct, frozen=True):
     """Where a delivery stands: before its endpoint, apart by owner and where that fails."""
@@ -35,13 +38,9 @@ class Line(msgspec.Struct, frozen=True):
     failing: bool
 
     @property
-    def place(self) -> "_Place":
+    def place(self) -> _Place:
         """Where its posts are counted, whoever's they are."""
         return self.endpoint, self.failing
-
-
-_Place: TypeAlias = tuple[str, bool]
-"""An endpoint, and whether what goes there fails: what is well and what fails wait for no other."""
 
 
 class _Share:

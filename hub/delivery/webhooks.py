@@ -65,7 +65,7 @@ log = structlog.get_logger("hub.webhooks")
 Tell = Callable[[Told], Awaitable[None]]
 Attempted = Callable[[Heard, float], None]
 
-_Address: TypeAlias = tuple[str, str | None]
+_Address: TypeAlias = tuple[str, str]
 """A subscription and its URL: what was answered at one says nothing of the next one."""
 
 
@@ -289,7 +289,7 @@ class Webhooks:
         return subscription.sent_to and owner is not None and owner.state is State.ACTIVE
 
     def _rest_of(self, subscription: Subscription, now: datetime) -> datetime:
-        """When the rest is over that an endpoint asked for; now, where it asked for none."""
+        """When a rest is over that an endpoint asked for, or got for a 410; now, without one."""
         return max(now, self._rests.get(_address(subscription), now))
 
     async def _begin(self, claimed: Sequence[Claimed], until: datetime) -> None:

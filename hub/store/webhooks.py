@@ -555,9 +555,10 @@ def _settle(
 
     Of two results of one attempt, as after a pause of the machine, the first word stands.
     """
-    first: dict[Claimed, Result] = {}
+    first: dict[tuple[str, int, int], Result] = {}
     for each in results:
-        first.setdefault(each.claimed, each)
+        attempt = (each.claimed.subscription, each.claimed.index, each.claimed.attempt)
+        first.setdefault(attempt, each)
     results = list(first.values())
     _each(connection, _SETTLED, [_settled(each) for each in results])
     tried = [each for each in results if each.heard is not None]
