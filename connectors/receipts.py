@@ -28,7 +28,8 @@ class Answers:
     """The worker that signs the receipts we owe, and offers each until it is recorded.
 
     A receipt is signed once and kept before it is offered. A crash between the two, or a lost
-    answer: the same bytes are offered again, and the hub answers as the first time.
+    answer: the same bytes are offered again, and the hub answers as the first time. Positions that
+    the answer does not cover are owed again, and another receipt says them.
     """
 
     def __init__(self, parts: Parts, private: Ed25519PrivateKey) -> None:
@@ -41,9 +42,13 @@ class Answers:
         Raises:
             LinkError: the hub is away, does not take it now, or gave an answer that does not hold.
         """
-        while owed := self._parts.store.owed(receipt.MAX_ITEMS):
-            self._sign(owed)
-        while pending := self._parts.store.pending_answers():
+        store = self._parts.store
+        while True:
+            while owed := store.owed(receipt.MAX_ITEMS):
+                self._sign(owed)
+            pending = store.pending_answers()
+            if not pending:
+                return
             for answer in pending:
                 await self._offer(answer)
 
@@ -68,17 +73,21 @@ class Answers:
             return
         try:
             backed = verification.back(acceptance, self._parts.log)
-            verification.check_own_receipt(backed, self._parts.code, answer.receipt)
             if not await self._parts.follows(backed):
                 raise Broken("its checkpoint is of another history")
+            known = self._parts.follower.directory
+            recorded = verification.check_own_receipt(
+                backed, self._parts.code, answer.receipt, known
+            )
         except Broken as broken:
             self._parts.found([_unrecorded(answer, str(broken))])
             raise Later(f"The hub's answer to a receipt does not hold: {broken}.") from None
         with store.transaction():
             index, raw = backed.opened.index, jsontext.encode(acceptance)
             store.answer_recorded(answer.number, index, raw)
+            store.owe_again(_positions(answer) - recorded)
             store.end_alarm("receipt-unrecorded", str(answer.number), self._parts.now())
-        self._parts.events.receipt_sent(answer.sender, store.covered(answer.number))
+        self._parts.events.receipt_sent(answer.sender, len(recorded))
 
 
 class Receipts:
@@ -188,6 +197,11 @@ def _item(owed: Owed) -> Item:
     code = owed.reason.partition(":")[0]
     reason = f"{code}: {REFUSALS[code].title}" if owed.status == "refused" else ""
     return (owed.id, b64url(owed.entry_hash), owed.position, owed.status, reason)
+
+
+def _positions(answer: Answer) -> set[int]:
+    _, signed = receipt.parse(answer.receipt)
+    return {position for _, _, position, _, _ in signed.items}
 
 
 def _unrecorded(answer: Answer, reason: str) -> Finding:

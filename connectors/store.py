@@ -213,10 +213,6 @@ class Reader:
         raws = (msgspec.convert(raw, bytes) for (raw,) in self._select(sql, number))
         return next((jsontext.decode(raw, Acceptance) for raw in raws), None)
 
-    def covered(self, number: int) -> int:
-        """How many messages a receipt of ours covers."""
-        return self._number("SELECT count(*) FROM inbox WHERE answer = ?", number)
-
     # --- Joint actions ---
 
     def sent_replies(self, message_id: str) -> list[Sent]:
@@ -564,6 +560,13 @@ class Store(Reader):
         self._write(
             "UPDATE answers SET state = 'recorded', log_index = ?, acceptance = ? WHERE number = ?",
             *(index, raw, number),
+        )
+
+    def owe_again(self, positions: Iterable[int]) -> None:
+        """Note that the receipt signed for these positions did not come to say so in the log."""
+        self._many(
+            "UPDATE inbox SET answer = NULL WHERE position = ?",
+            [(position,) for position in positions],
         )
 
     def answer_refused(self, number: int, detail: str) -> None:

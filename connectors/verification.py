@@ -210,17 +210,37 @@ def check_receipt(backed: Backed, directory: Directory) -> Receipt:
     return read
 
 
-def check_own_receipt(backed: Backed, code: str, sent: bytes) -> None:
-    """Whether the hub recorded the very receipt that we sent.
+def check_own_receipt(backed: Backed, code: str, sent: bytes, directory: Directory) -> set[int]:
+    """The positions of a receipt of ours that are recorded in the entry the hub answered with.
+
+    A receipt that says nothing new is answered with an earlier one, which may cover only a part of
+    it: a connector that was restored from a backup has forgotten which receipts it gave.
+
+    Args:
+        backed: what the hub answered.
+        code: who we are.
+        sent: the receipt that was offered.
+        directory: as it is at the entry or later.
 
     Raises:
-        Broken: it recorded something else.
+        Broken: the entry is no receipt of ours, or says nothing of these messages.
     """
     recorded = backed.opened.entry
     if (recorded.type, recorded.actor) != (entries.RECEIPTS_RECORDED, code):
         raise Broken(f"the entry is {recorded.type} of {recorded.actor}")
-    if backed.opened.private != sent:
-        raise Broken("the log commits to other bytes than our receipt")
+    offered = _delivered(receipt.parse(sent)[1])
+    if backed.opened.private == sent:
+        return {position for *_, position in offered}
+    known = offered & _delivered(check_receipt(backed, directory))
+    if not known:
+        raise Broken("the log commits to another receipt of ours, of other messages")
+    return {position for *_, position in known}
+
+
+def _delivered(read: Receipt) -> set[tuple[str, str, int]]:
+    return {
+        (message_id, entry_hash, position) for message_id, entry_hash, position, *_ in read.items
+    }
 
 
 def envelope_of(delivery: Delivery) -> bytes:

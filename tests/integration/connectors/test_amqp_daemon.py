@@ -133,6 +133,7 @@ async def test_a_refused_message_comes_back_with_its_entry_in_the_log(tmp_path, 
     async with exchange(tmp_path, broker, "kz", "kg") as (_, kz, kg), running(kz, kg):
         refused, accepted = kz.send(audience=["nobody"]), kz.send()
         await kg.sees(accepted)
+        await until(lambda: kz.sent(refused).state is not SentState.PENDING, "an answer")
         row = kz.sent(refused)
         assert (row.state, row.code) == (SentState.REFUSED, "unknown-recipient")
         assert row.acceptance is not None

@@ -60,6 +60,7 @@ async def test_a_refused_message_comes_back_with_its_entry_in_the_log(tmp_path):
         refused = kz.send(audience=["undp"], marking="TLP:AMBER")
         accepted = kz.send(audience=["undp"])
         await undp.sees(accepted)
+        await until(lambda: kz.sent(refused).state is not SentState.PENDING, "an answer")
         row = kz.sent(refused)
         assert (row.state, row.code) == (SentState.REFUSED, "marking-conflict")
         assert row.acceptance is not None
@@ -73,6 +74,7 @@ async def test_a_joint_action_is_agreed_on(tmp_path):
         content = {"action": "statement", "invited": ["kg"], "answer_by": answer_by}
         notice = kz.send(kind="joint_action_notice.v1", content=content)
         await kg.sees(notice)
+        await kz.settled(notice)
         envelope = kg.ask(lambda store: store.valid(notice)).envelope
         payload = signature.parse(envelope, signature.MESSAGE_TYPE).payload
         wire = signature.sign_payload(payload, signature.MESSAGE_TYPE, kg.keyring.sign)

@@ -314,12 +314,16 @@ def test_receipts_are_owed_by_sender_until_they_are_signed_and_again_offered_unt
         store.add_answer("kg", b"receipt", [2, 3])
     assert [one.sender for one in store.owed(10)] == ["tj"]
     (answer,) = store.pending_answers()
-    assert (answer.sender, answer.receipt, store.covered(answer.number)) == ("kg", b"receipt", 2)
+    assert (answer.sender, answer.receipt) == ("kg", b"receipt")
     assert store.status().unanswered == 3
     with store.transaction():
         store.answer_recorded(answer.number, 8, b"{}")
     assert store.pending_answers() == []
     assert store.status().unanswered == 1
+    with store.transaction():
+        store.owe_again([3])
+    assert [one.position for one in store.owed(10)] == [3]
+    assert store.status().unanswered == 2
 
 
 def test_replies_are_found_by_what_they_answer(store):

@@ -6,9 +6,10 @@ import pytest
 from connectors import verification
 from schemas import acceptance as acceptances
 from schemas import entry as entries
-from schemas import jsontext
+from schemas import jsontext, merkle
 from schemas.acceptance import Broken
 from schemas.directory import Directory
+from schemas.encoding import b64url
 from schemas.entry import AcceptedPrivate, Recipient, RefusedPrivate
 from schemas.refusal import Refused
 from schemas.signature import JwsEnvelope, JwsSignature
@@ -56,7 +57,7 @@ def test_an_acceptance_is_backed_by_the_logs_key_alone():
     backed = verification.back(builders.acceptance(), builders.LOG)
     assert backed.opened.entry.subject == message_id()
     assert backed.note.startswith(builders.ORIGIN.encode())
-    forged = builders.acceptance(log_key=builders.key("another log"))
+    forged = builders.acceptance(log_key=builders.key("another entry"))
     with pytest.raises(Broken):
         verification.back(forged, builders.LOG)
 
@@ -213,16 +214,38 @@ def test_any_other_receipt_does_not_count(backed):
         verification.check_receipt(backed, DIRECTORY)
 
 
+def told(*positions, status="received", entry=b"an entry", **how):
+    """A receipt of kg for messages at these positions."""
+    hashed = b64url(merkle.leaf_hash(entry))
+    items = [(message_id(position), hashed, position, status, "") for position in positions]
+    return builders.signed_receipt(*items, **how)
+
+
 def test_the_hub_records_the_very_receipt_that_we_sent():
-    raw = builders.signed_receipt()
-    verification.check_own_receipt(receipted(raw), "kg", raw)
-    for backed, code, sent in (
-        (receipted(raw), "tj", raw),
-        (receipted(raw), "kg", raw + b" "),
-        (recorded(entries.OPERATOR_QUERY, None, "kg", raw), "kg", raw),
-    ):
-        with pytest.raises(Broken):
-            verification.check_own_receipt(backed, code, sent)
+    raw = told(1, 2)
+    assert verification.check_own_receipt(receipted(raw), "kg", raw, DIRECTORY) == {1, 2}
+
+
+def test_of_an_earlier_receipt_of_ours_that_counts_which_covers_the_same_messages():
+    earlier = receipted(told(1, 2, status="read"))
+    assert verification.check_own_receipt(earlier, "kg", told(2, 3), DIRECTORY) == {2}
+
+
+@pytest.mark.parametrize(
+    ("backed", "code"),
+    [
+        (receipted(told(1, 2)), "tj"),
+        (receipted(told(1, 4)), "kg"),
+        (receipted(told(2, entry=b"another")), "kg"),
+        (receipted(told(2, private=builders.key("thief"))), "kg"),
+        (recorded(entries.OPERATOR_QUERY, None, "kg", told(2)), "kg"),
+        (receipted(b"nonsense"), "kg"),
+    ],
+    ids=["another's", "other messages", "another log", "a thief's", "no receipt", "nonsense"],
+)
+def test_no_other_entry_stands_for_a_receipt_of_ours(backed, code):
+    with pytest.raises(Broken):
+        verification.check_own_receipt(backed, code, told(2, 3), DIRECTORY)
 
 
 def test_an_envelope_that_is_no_base64url_is_no_delivery():
