@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from hub import certificates, logs, sdnotify, upkeep
+from hub import certificates, logs, recovery, sdnotify, upkeep
 from hub import settings as configuration
 from hub.delivery import broker, keyring, wakeup, webhooks
 from hub.delivery.deliveries import Told
@@ -144,6 +144,7 @@ async def _assemble(
 ) -> Service:
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
+    given_up = await recovery.given_up(settings, queries)
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
@@ -153,18 +154,7 @@ async def _assemble(
         for listener in listeners:
             listener(committed)
 
-    watched = Witnesses(
-        StoredWitnesses(database),
-        queries,
-        key.vkey,
-        configuration.quorum_policy(settings),
-        _clock,
-    )
-    if settings.restored.exists():
-        watched.wait_for_witnesses(state.directory, settings.restored.unlink)
-    with contextlib.suppress(FileNotFoundError):
-        watched.distrust(settings.damaged.read_text("utf-8").strip())
-    await watched.check()
+    watched = await _witnesses(settings, key, database, queries, state)
 
     def lack(release: Callable[[], None] = settings.restored.unlink) -> None:
         if not settings.restored.exists():
@@ -189,13 +179,6 @@ async def _assemble(
     metrics.watch(recorder, Path(settings.folder))
     metrics.watch_signing(watched)
     restorer = Restorer(Journal(database), queries, key, recorder, watched, _clock, lack)
-    publisher = Publisher(
-        StoredLanes(database),
-        lambda: tuple(recorder.state.directory.participants),
-        lambda: format_time(_clock()),
-        metrics,
-        settings.broker.outstanding,
-    )
     return Service(
         settings=settings,
         vkey=key.vkey,
@@ -209,9 +192,10 @@ async def _assemble(
         strangers=Strangers(),
         metrics=metrics,
         patrol=Patrol(
-            lambda: Check(queries, offload, key.vkey, erasures.listed),
+            lambda: Check(queries, offload, key.vkey, erasures.listed, given_up),
             lambda damage: _distrust(settings, watched, damage),
             metrics.verified,
+            settings.restored.exists,
             damaged=watched.damage is not None,
         ),
         shelf=Shelf(),
@@ -221,9 +205,37 @@ async def _assemble(
         version=version("nhri-exchange"),
         instance=b64url(secrets.token_bytes(8)),
         authority=certificates.load_authority(settings),
-        publisher=publisher if settings.broker.url else None,
+        publisher=_publisher(settings, database, recorder, metrics),
         quarantine=Quarantine(_broker_url(settings)) if settings.broker.url else None,
         webhooks=_webhooks(settings, key, database, recorder),
+    )
+
+
+async def _witnesses(
+    settings: Settings, key: LogKey, database: Database, queries: StoreQueries, state: State
+) -> Witnesses:
+    """What witnesses said, and what an earlier run left that forbids to sign."""
+    policy = configuration.quorum_policy(settings)
+    watched = Witnesses(StoredWitnesses(database), queries, key.vkey, policy, _clock)
+    if settings.restored.exists():
+        watched.wait_for_witnesses(state.directory, settings.restored.unlink)
+    with contextlib.suppress(FileNotFoundError):
+        watched.distrust(settings.damaged.read_text("utf-8").strip())
+    await watched.check()
+    return watched
+
+
+def _publisher(
+    settings: Settings, database: Database, recorder: Recorder, metrics: Metrics
+) -> Publisher | None:
+    if not settings.broker.url:
+        return None
+    return Publisher(
+        StoredLanes(database),
+        lambda: tuple(recorder.state.directory.participants),
+        lambda: format_time(_clock()),
+        metrics,
+        settings.broker.outstanding,
     )
 
 

@@ -1,16 +1,29 @@
-"""Backup and restore of a hub: its database, and the log's key where it is asked for."""
+"""Backup and restore of a hub: its database, the log's key where it is asked for, and what is lost.
+
+Where nobody can bring back the content of an entry, an operator decides to go on without it, by the
+file ``lost`` beside the settings, which is ``restored`` renamed. At the next start the entries that
+lack their content are written into it, once: whatever goes missing later is damage.
+"""
 
 import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from hub import backup
 from hub import settings as configuration
 from hub.backup import Backup, BackupError, Manifest, Progress
+from hub.ledger.queries import Queries
 from hub.ledger.sequence import LogKey
-from hub.settings import Settings
+from hub.settings import Settings, StartError
 from hub.store import copies, database
 from schemas.encoding import format_time
+
+_LOST: Final = "# Entries whose content was lost with a database and given up; one number a line."
+
+log = structlog.get_logger("hub")
 
 
 async def back_up(settings: Settings, path: Path, told: Progress, *, with_key: bool) -> Manifest:
@@ -68,3 +81,38 @@ async def restore(settings: Settings, path: Path, told: Progress) -> Manifest:
             )
         undo.pop_all()
     return found.manifest
+
+
+async def given_up(settings: Settings, queries: Queries) -> frozenset[int]:
+    """The entries whose content was given up as lost.
+
+    A crash before the list is in its place: it is made at the next start.
+
+    Raises:
+        StartError: the list cannot be read or written.
+    """
+    try:
+        text = settings.lost.read_text("ascii") if settings.lost.exists() else None
+        if text == "":
+            text = await _list_missing(settings.lost, queries)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"The list of what was lost {settings.lost}: {error}.") from None
+    lines = [line for line in (text or "").splitlines() if not line.startswith("#")]
+    if wrong := next((line for line in lines if not line.isdecimal()), None):
+        raise StartError(f"{settings.lost} has the line {wrong!r}, which is no entry's number.")
+    return frozenset(map(int, lines))
+
+
+async def _list_missing(path: Path, queries: Queries) -> str:
+    """What lacks its content now, without what a recorded decision erased."""
+    indices, after = list[int](), -1
+    while page := await queries.missing(after):
+        indices += [index for index, erased in page.items() if erased is None]
+        after = max(page)
+    text = "".join(f"{line}\n" for line in (_LOST, *indices))
+    draft = path.with_name(f".{path.name}")
+    draft.unlink(missing_ok=True)
+    configuration.write_new(draft, text.encode("ascii"), 0o600)
+    draft.replace(path)
+    log.warning("content.given_up", entries=len(indices))
+    return text

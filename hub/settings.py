@@ -172,6 +172,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.folder) / "restored"
 
     @property
+    def lost(self) -> Path:
+        """What ``restored`` is renamed to by who gives up what nobody could bring back."""
+        return Path(self.folder) / "lost"
+
+    @property
     def log_key_path(self) -> Path:
         """The file of the log's private key."""
         return Path(self.folder) / self.log.key

@@ -383,7 +383,7 @@ def _report(hub: "Hub", own: Json, found: Checkpoint | None, problems: list[str]
         if checked.erased:
             say(f"{checked.erased} private parts were erased by recorded decisions.")
         if checked.lost:
-            say(f"{checked.lost} private parts that only the hub had were lost with a database.")
+            say(f"{checked.lost} private parts were lost with a database and are with nobody.")
     if problems:
         raise NotSo(" ".join(problems))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from hub.ledger import verify
 from hub.ledger.verify import Check, Verdict
 
 ROUND_SECONDS = 24 * 3600.0
@@ -36,6 +37,7 @@ class Patrol:
         begin: Callable[[], Check],
         distrust: Callable[[str | None], None],
         tell: Callable[[Verdict, bool], None],
+        unfinished: Callable[[], bool],
         *,
         damaged: bool,
     ) -> None:
@@ -45,11 +47,14 @@ class Patrol:
             begin: a new check, from the first entry on.
             distrust: is told why nothing may be signed; None when the log was found whole again.
             tell: is told what was found, and whether that was a whole pass from the first entry.
+            unfinished: whether a log that was restored is still being made whole by others. What is
+                not back yet is no damage, and nothing is signed meanwhile: nothing is judged.
             damaged: the log was damaged when the hub ran last.
         """
-        self.begin = begin
+        self._begin = begin
         self._distrust = distrust
         self._tell = tell
+        self._unfinished = unfinished
         self._damaged = damaged
 
     async def run(self) -> None:
@@ -62,7 +67,10 @@ class Patrol:
 
         After a mismatch the next one is due at once, to see whether the log was mended.
         """
-        check, due = self.begin(), time.monotonic() + ROUND_SECONDS
+        if self._unfinished():
+            await asyncio.sleep(FOLLOW_SECONDS)
+            return
+        check, due = self._begin(), time.monotonic() + ROUND_SECONDS
         whole = False
         while not whole or (time.monotonic() < due and check.verdict().ok):
             began = time.monotonic()
@@ -72,12 +80,22 @@ class Patrol:
                 log.warning("patrol.failed", reason=str(error))
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
-            self.judge(check.verdict(), passed=not more, whole=not more and not whole)
+            if self._unfinished():
+                return
+            self._judge(check.verdict(), passed=not more, whole=not more and not whole)
             whole = whole or not more
             took = time.monotonic() - began
             await asyncio.sleep(took * REST if more else max(took * REST, FOLLOW_SECONDS))
 
-    def judge(self, verdict: Verdict, *, passed: bool, whole: bool) -> None:
+    async def pass_at_once(self) -> Verdict:
+        """What a whole pass finds, for somebody who asks; it is acted upon as in a round."""
+        before = self._unfinished()
+        verdict = await verify.verify(self._begin())
+        if not before and not self._unfinished():
+            self._judge(verdict, passed=True, whole=True)
+        return verdict
+
+    def _judge(self, verdict: Verdict, *, passed: bool, whole: bool) -> None:
         """Act upon what a check has found so far.
 
         Args:

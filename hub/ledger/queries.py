@@ -292,8 +292,8 @@ class Queries(Protocol):
         """Salt and private part of the entries ``start`` to ``end`` that still have them."""
         ...
 
-    async def missing(self) -> Mapping[int, int | None]:
-        """Entries of messages and receipts that have no rows here, at most 1,000 of them.
+    async def missing(self, after: int = -1) -> Mapping[int, int | None]:
+        """Entries after this one of messages and receipts that have no rows here, at most 1,000.
 
         With each the later entry that erased its message, if one did.
         """

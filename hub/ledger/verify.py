@@ -52,8 +52,8 @@ class Verdict(msgspec.Struct, frozen=True):
     ``first_bad`` is the first entry that a problem is about, and ``kind`` what is wrong with it:
     ``checkpoint``, ``missing``, ``entry``, ``tile``, ``root``, ``column`` or ``private``.
     ``erased`` counts the private parts that are gone by recorded decisions. ``lost`` counts those
-    that only the hub ever had and has no more, such as what an operator asked: a hub that was
-    restored from an older copy gets them back from nobody.
+    that were lost with a database: of what only the hub ever had, such as what an operator asked,
+    and of messages and receipts that nobody could bring back and an operator gave up.
     """
 
     size: int
@@ -89,6 +89,7 @@ class Check:
         offload: Offload,
         vkey: Vkey,
         listed: frozenset[str] = frozenset(),
+        given_up: frozenset[int] = frozenset(),
     ) -> None:
         """Begin at the first entry.
 
@@ -98,6 +99,7 @@ class Check:
             vkey: the key that the log is signed with.
             listed: messages in the list of erasures when the hub started. Those that a backup had
                 brought back are gone again, and the decision is recorded once something is signed.
+            given_up: entries whose content was lost, and an operator decided to go on without it.
         """
         self._queries = queries
         self._offload = offload
@@ -105,7 +107,7 @@ class Check:
         self._head = Checkpoint(vkey.name, 0, merkle.EMPTY_ROOT)
         self._size = 0
         self._edge: merkle.Tiles = {}
-        self._parts = _Parts(listed)
+        self._parts = _Parts(listed, given_up)
         self._problems: list[Problem] = []
         self._entries_hold = False
         self._over = False
@@ -273,8 +275,9 @@ def _compare_rows(
 class _Parts:
     """The private parts against what the entries commit to, and against what they say is gone."""
 
-    def __init__(self, listed: frozenset[str]) -> None:
+    def __init__(self, listed: frozenset[str], given_up: frozenset[int]) -> None:
         self._listed = listed
+        self._given_up = given_up
         self.erased = 0
         self.lost = 0
         self._gone: dict[str, int] = {}
@@ -296,7 +299,9 @@ class _Parts:
     def _missing(self, index: int, entry: Entry) -> Iterator[Problem]:
         if entry.private is None:
             return
-        if entry.type == entries.MESSAGE_ACCEPTED and entry.subject is not None:
+        if index in self._given_up:
+            self.lost += 1
+        elif entry.type == entries.MESSAGE_ACCEPTED and entry.subject is not None:
             self._gone[entry.subject] = index
         elif entry.type == entries.RECEIPTS_RECORDED:
             sentence = f"The private part of entry {index} is missing: a receipt is never erased."

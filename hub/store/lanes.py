@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 import msgspec
-from sqlalchemy import Connection, func, literal, select, text, union_all
+from sqlalchemy import Connection, Row, func, literal, select, text, union_all
 
 from hub.delivery.lanes import Owed
 from hub.store import tables
@@ -112,11 +112,8 @@ class StoredLanes:
         own = (
             select(func.min(_message.c.idx).label("first"), func.max(_message.c.idx).label("last"))
             .join(_delivery, _delivery.c.message_id == _message.c.id)
-            .where(
-                _delivery.c.recipient == code,
-                _delivery.c.position > after,
-                _delivery.c.position <= after + limit,
-            )
+            .where(_delivery.c.recipient == code)
+            .where(_delivery.c.position > after, _delivery.c.position <= after + limit)
         )
         theirs = (
             select(_delivery.c.message_id)
@@ -138,21 +135,8 @@ class StoredLanes:
                 .limit(2 * limit)
             ).all()
             # What is being erased waits for the record, and with it all behind it.
-            rows = [*takewhile(lambda row: row.envelope or row.erased is not None, rows)]
-            acceptances = acceptances_of(connection, [row.idx for row in rows])
-            late = [row.id for row in rows if row.expires is not None and row.expires <= now]
-            expired = _expired(connection, late)
-            erased = _erased(connection, [row.id for row in rows if not row.envelope], codes)
-            return [
-                Owed(
-                    row.idx,
-                    acceptances[row.idx],
-                    row.envelope or None,
-                    erased.get(row.id) or _positions(acceptances[row.idx], codes),
-                    expired.get(row.id, frozenset()),
-                )
-                for row in rows
-            ]
+            whole = [*takewhile(lambda row: row.envelope or row.erased is not None, rows)]
+            return _owed(connection, whole, codes, now)
 
         return await self._database.read(work)
 
@@ -181,6 +165,25 @@ def _erased(
     for row in connection.execute(query) if ids else ():
         found.setdefault(row.message_id, {})[row.recipient] = row.position
     return found
+
+
+def _owed(
+    connection: Connection, rows: Sequence[Row[*tuple[object, ...]]], codes: Sequence[str], now: str
+) -> list[Owed]:
+    acceptances = acceptances_of(connection, [row.idx for row in rows])
+    late = [row.id for row in rows if row.expires is not None and row.expires <= now]
+    expired = _expired(connection, late)
+    erased = _erased(connection, [row.id for row in rows if not row.envelope], codes)
+    return [
+        Owed(
+            row.idx,
+            acceptances[row.idx],
+            row.envelope or None,
+            erased.get(row.id) or _positions(acceptances[row.idx], codes),
+            expired.get(row.id, frozenset()),
+        )
+        for row in rows
+    ]
 
 
 def _expired(connection: Connection, late: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -318,18 +318,19 @@ class Queries:
         rows = await self._all(query)
         return {row.idx: (row.salt, row.private) for row in rows}
 
-    async def missing(self) -> Mapping[int, int | None]:
-        """Entries of messages and receipts that have no rows here, at most 1,000 of them.
+    async def missing(self, after: int = -1) -> Mapping[int, int | None]:
+        """Entries after this one of messages and receipts that have no rows here, at most 1,000.
 
         With each the later entry that erased its message, if one did.
         """
         query = (
             select(_entry.c.idx, _erased_by().label("erased"))
             .where(
+                _entry.c.idx > after,
                 or_(
                     _lacks(entries.MESSAGE_ACCEPTED, _message.c.idx),
                     _lacks(entries.RECEIPTS_RECORDED, tables.receipts.c.idx),
-                )
+                ),
             )
             .order_by(_entry.c.idx)
             .limit(_MISSING)

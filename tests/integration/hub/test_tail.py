@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hub.ledger import patrol
 from hub.ledger.verify import Check, verify
+from hub.settings import StartError
 from schemas import checkpoint, merkle, note
 from schemas import entry as entries
 from schemas.acceptance import open_acceptance
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, unb64url
 from tests import builders, client
+from tests.integration.hub.test_patrol import edit
 
 REGION = ("kz", "kg", "tj", "tm")
 
@@ -117,6 +120,22 @@ async def test_the_log_is_whole_again_with_all_that_follows_from_it(settings, cl
         assert (await verify(Check(service.queries, service.offload, hub.vkey))).ok
 
 
+async def test_what_is_not_back_yet_is_no_damage(settings, clock, tmp_path, monkeypatch):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", lost.size))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        monkeypatch.setattr(patrol, "FOLLOW_SECONDS", 0)
+        await hub.service.patrol.round()
+        verdict = await hub.operator.get("/v1/audit/verify")
+        assert (verdict["ok"], verdict["kind"]) == (False, "private")
+        assert not settings.damaged.exists()
+        await bring(hub, "parts", {"parts": lost.parts})
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert (await hub.participant("kz").send()).status == 201
+        assert (await hub.operator.get("/v1/audit/verify"))["ok"] is True
+
+
 async def erased_later(hub):
     """Two messages with a receipt for both, of which the second was erased before the loss."""
     kz, kg = hub.participant("kz"), hub.participant("kg")
@@ -191,9 +210,22 @@ async def test_nothing_is_signed_while_a_message_s_content_is_missing(settings, 
             assert missing == [part["index"] for part in lost.parts]
         assert (await hub.participant("tj").send()).code == "storage"
     # Nobody has it any more: the operator decides to go on without.
-    settings.restored.unlink()
+    settings.restored.rename(settings.lost)
+    for _ in range(2):
+        async with client.running(settings) as hub:
+            verdict = await hub.operator.get("/v1/audit/verify")
+            assert (verdict["ok"], verdict["lost"]) == (True, len(lost.parts))
+            assert (await hub.participant("tj").send()).status == 201
+    # What goes missing after that is damage.
     async with client.running(settings) as hub:
-        assert (await hub.participant("tj").send()).status == 201
+        sent = hub.open((await hub.participant("tj").send()).acceptance())
+        edit(settings, "DELETE FROM log_private WHERE idx = ?", sent.index)
+        verdict = await hub.operator.get("/v1/audit/verify")
+        assert (verdict["ok"], verdict["first_bad"]) == (False, sent.index)
+    settings.lost.write_text("one\n")
+    with pytest.raises(StartError, match="the line 'one', which is no entry's number"):
+        async with client.running(settings):
+            pass
 
 
 async def test_an_older_copy_that_nobody_said_was_restored_waits_once_it_is_extended(

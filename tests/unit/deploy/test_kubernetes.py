@@ -117,7 +117,7 @@ def test_distrust_and_what_was_erased_outlive_the_pod_and_keys_do_not_touch_a_di
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     made = configuration.load(FOLDER / "hub.toml", {})
     kept = replace(made, folder=folder)
-    for path in (kept.damaged, kept.erasures, kept.restored):
+    for path in (kept.damaged, kept.erasures, kept.restored, kept.lost):
         assert str(path.parent) == folder
     for path in (kept.log_key_path, Path(folder) / kept.authority.key):
         [volume] = [v for v in POD["volumes"] if v["name"] == mounted[str(path.parent)]]

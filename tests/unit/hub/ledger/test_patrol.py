@@ -21,11 +21,13 @@ class Rounds:
         self.distrusted: list[str | None] = []
         self.told: list[tuple[int, bool]] = []
         self.grows: Iterator[Stored] | None = None
+        self.unfinished: Iterator[bool] = iter(())
         self.offload = Offload()
         self.patrol = Patrol(
             lambda: check_of(stored, self.offload),
             self.distrusted.append,
             self.tell,
+            lambda: next(self.unfinished, False),
             damaged=damaged,
         )
 
@@ -84,6 +86,30 @@ async def test_a_log_that_was_damaged_before_a_restart_is_trusted_after_a_whole_
     made = rounds(Stored(300), damaged=True)
     await made.patrol.round()
     assert made.distrusted == [None]
+
+
+@pytest.mark.parametrize(
+    "unfinished", [[True], [False, True], [False, False, True]], ids=["before", "soon", "later"]
+)
+async def test_of_a_log_that_others_make_whole_nothing_is_judged(rounds, unfinished):
+    made = rounds(Stored(5_000))
+    del made.stored.columns[4_999]
+    made.unfinished = iter(unfinished)
+    await made.patrol.round()
+    assert made.distrusted == []
+    await made.patrol.round()
+    assert len(made.distrusted) == 1
+
+
+@pytest.mark.parametrize("unfinished", [[True, False], [False, True]], ids=["before", "after"])
+async def test_who_asks_is_told_what_is_missing_and_signing_goes_on(rounds, unfinished):
+    made = rounds(Stored(300))
+    del made.stored.columns[299]
+    made.unfinished = iter(unfinished)
+    assert (await made.patrol.pass_at_once()).problems == ("Entry 299 is missing.",)
+    assert made.distrusted == []
+    await made.patrol.pass_at_once()
+    assert len(made.distrusted) == 1
 
 
 async def test_a_database_that_is_away_is_no_mismatch(rounds, monkeypatch):

@@ -78,11 +78,11 @@ def check_of(stored, offload):
     return Check(stored, offload, builders.LOG)
 
 
-def checked(stored, vkey=builders.LOG, listed=frozenset()):
+def checked(stored, vkey=builders.LOG, listed=frozenset(), given_up=frozenset()):
     async def check():
         offload = Offload()
         try:
-            return await verify.verify(Check(stored, offload, vkey, listed))
+            return await verify.verify(Check(stored, offload, vkey, listed, given_up))
         finally:
             offload.close()
 
@@ -315,6 +315,14 @@ class TestAPrivatePartThatIsGone:
         del stored.secrets[0]
         verdict = checked(stored)
         assert (verdict.ok, verdict.erased, verdict.lost) == (True, 0, 1)
+
+    @pytest.mark.parametrize("kind", [entries.MESSAGE_ACCEPTED, entries.RECEIPTS_RECORDED])
+    def test_is_only_counted_where_it_was_given_up(self, kind):
+        stored = self.stored(kind)
+        del stored.secrets[0]
+        verdict = checked(stored, given_up=frozenset({0}))
+        assert (verdict.ok, verdict.erased, verdict.lost) == (True, 0, 1)
+        assert not checked(stored, given_up=frozenset({1})).ok
 
     def test_has_to_be_gone_once_the_message_is_erased(self):
         stored = self.stored(entries.MESSAGE_ACCEPTED, entries.MESSAGE_ERASED)
