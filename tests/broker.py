@@ -141,7 +141,7 @@ def _definitions(names: Iterable[str]) -> dict[str, object]:
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[object]], what: str, seconds: float = 20
+    condition: Callable[[], Awaitable[object]], what: str, seconds: float = 90
 ) -> None:
     """Return once a condition that has to be asked for holds; fail, naming it, if it never does."""
     try:

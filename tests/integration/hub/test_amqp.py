@@ -476,9 +476,15 @@ async def test_a_channel_that_the_broker_closes_is_replaced_and_nothing_is_lost(
     async with broker.channel() as channel:
         await channel.exchange_delete(amqp.DELIVERIES)
     (await hub.participant("kz").send(audience=["kg"])).acceptance()
+    said: list[str] = []
+
+    async def noticed():
+        said.append(capsys.readouterr().out)
+        return "NOT_FOUND - no exchange 'deliveries'" in "".join(said)
+
+    await brokers.eventually(noticed, "the channel is closed")
     kz, kg = await mailbox("kz"), await mailbox("kg")
     await kg.received(1)
-    assert "NOT_FOUND - no exchange 'deliveries'" in capsys.readouterr().out
     await kz.send()
     await kz.answered("1")
 
@@ -778,10 +784,10 @@ async def test_two_hubs_read_the_quarantine_one_after_the_other(hub, broker, poi
 async def test_a_quarantine_that_another_hub_reads_for_long_is_busy(
     hub, broker, poisons, monkeypatch
 ):
-    monkeypatch.setattr(quarantine, "_TIMEOUT", 0.5)
     body = await poisons["unknown_type"]()
     await until_quarantined(hub, body)
     async with Quarantine(lambda: broker.url("hub")).opened():
+        monkeypatch.setattr(quarantine, "_TIMEOUT", 0.5)
         answer = await hub.operator.get("/v1/quarantine")
     assert (answer.status, answer.code) == (503, "busy")
 

@@ -14,7 +14,14 @@ from tests import client
 from tests.integration.hub import test_webhooks
 from tests.integration.hub.test_console import visiting
 from tests.integration.hub.test_console_members import Desk
-from tests.integration.hub.test_webhooks import Owner, attempts, eventually, forward, send
+from tests.integration.hub.test_webhooks import (
+    Owner,
+    attempts,
+    eventually,
+    forward,
+    nothing_waits,
+    send,
+)
 
 endpoint, other, settings = (
     test_webhooks.endpoint,
@@ -244,16 +251,6 @@ async def test_what_was_set_aside_is_tried_anew(hub, clock, kz, undp, endpoint, 
         await own.do(f"{here}/redrive", all="yes")
         await endpoint.until(before + 2)
         assert endpoint.ids[before:] == [second, first]
-
-
-async def nothing_waits(hub, made):
-    """What was sent is settled, too: it could not be sent again before."""
-    store = hub.service.webhooks.store
-
-    async def holds():
-        return (await store.standing([made["id"]]))[made["id"]].waiting == 0
-
-    await eventually(holds)
 
 
 async def test_messages_of_some_days_are_sent_again(hub, clock, kz, undp, own, endpoint):

@@ -11,6 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from msgspec.structs import replace
 
+from hub import upkeep
 from schemas import checkpoint, cosignature, merkle, note, policy, witness
 from schemas.checkpoint import Checkpoint
 from tests import builders, client
@@ -455,8 +456,9 @@ async def test_metrics_tell_how_far_each_witness_is_behind(settings, clock, monk
 
 
 async def test_two_hubs_on_postgresql_have_one_candidate_and_take_each_other_s_entries_for_theirs(
-    postgresql_server, clock, tmp_path
+    postgresql_server, clock, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(upkeep, "FOLLOW_SECONDS", 3_600)  # each knows what it was asked for
     database = await postgresql_server.create("witnesses")
     new = client.new_settings(tmp_path / "one")
     copy = client.copied(Path(new.folder), tmp_path / "two")
