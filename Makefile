@@ -62,9 +62,10 @@ bench-large: $(READY) ## Measure queries and commits in a log of 10 million entr
 	.venv/bin/python -m tests.bench.large
 
 .PHONY: campaign
-campaign: $(READY) ## Run the long tests: many random crashes and faults
-	@sh deploy/setup.sh rabbitmq postgresql
+campaign: $(READY) ## Run the long tests: many random crashes and faults, and late events
+	@sh deploy/setup.sh rabbitmq postgresql chromium openssl node
 	$(PYTEST) -o timeout=0 -o faulthandler_timeout=0 -m campaign
+	$(PYTEST) -p tests.jitter -n 7 --dist loadfile -m 'servers and not campaign and not bench'
 
 .PHONY: publish
 publish: $(READY) ## Write what is generated from the code: schemas, OpenAPI, tables
