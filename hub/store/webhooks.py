@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
@@ -47,6 +48,9 @@ from schemas import message, signature
 from schemas.directory import Directory
 from schemas.encoding import format_time
 from schemas.message import Message
+from schemas.refusal import Refused
+
+log = structlog.get_logger("hub")
 
 BATCH = 250
 """Messages matched at once: on SQLite a commit may have to wait for the writing of so many."""
@@ -346,8 +350,8 @@ class StoredWebhooks:
             lambda: [
                 _match(each, sent)
                 for each in offered
-                if each.envelope
-                and any(wishes.of(sent := _parsed(each), each.recipients, directory))
+                if (sent := _parsed(each)) is not None
+                and any(wishes.of(sent, each.recipients, directory))
             ]
         )
         following = offered[-1].index if len(offered) == BATCH else None
@@ -503,9 +507,9 @@ def _owed(
     """The first of these messages, as many as ``OWED`` allows, and the rows of what they owe."""
     wishes, rows = Wishes(wanting), list[dict[str, object]]()
     for count, each in enumerate(offered, 1):
-        if not each.envelope:
-            continue  # erased meanwhile
         sent = _parsed(each)
+        if sent is None:
+            continue
         rows += [
             {
                 "subscription": subscription.id,
@@ -521,8 +525,15 @@ def _owed(
     return offered, rows
 
 
-def _parsed(offered: Offered) -> Message:
-    return message.parse(signature.parse(offered.envelope, signature.MESSAGE_TYPE).payload)
+def _parsed(offered: Offered) -> Message | None:
+    """The message; None where it was erased, or cannot be read, which holds up nobody behind it."""
+    if not offered.envelope:
+        return None
+    try:
+        return message.parse(signature.parse(offered.envelope, signature.MESSAGE_TYPE).payload)
+    except Refused as refused:
+        log.warning("webhook.unreadable", message_id=offered.id, reason=str(refused))
+        return None
 
 
 def _claim(

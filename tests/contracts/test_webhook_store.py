@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from hub.delivery.deliveries import Claimed, Result, Standing
 from hub.delivery.guard import Answer
@@ -20,6 +22,7 @@ from hub.intake import subscription as jobs
 from hub.intake.erasure import Erase
 from hub.intake.subscription import Create, Report, Reported, Terms
 from hub.ledger.sequence import Draft
+from hub.store import tables
 from hub.store import webhooks as stored
 from hub.store.webhooks import StoredWebhooks
 from schemas.encoding import format_time
@@ -147,6 +150,19 @@ async def test_messages_that_are_matched_in_batches_are_owed_one_and_all(
     taken = await matched(store, webhooks)
     assert [await owing(webhooks, made) for made in everybody] == [sent] * 3
     assert taken == batches
+
+
+async def test_a_message_that_cannot_be_read_holds_up_nobody(store, webhooks, database):
+    made = await subscribe(store)
+    for number in (1, 2, 3):
+        await store.send(message(id=message_id(number), audience=["undp"], marking="TLP:GREEN"))
+    spoil = update(tables.messages).where(tables.messages.c.id == message_id(2))
+    await database.write(lambda rows: rows.execute(spoil.values(envelope=b"{}")))
+    with capture_logs() as events:
+        await matched(store, webhooks)
+    assert await owing(webhooks, made) == [message_id(1), message_id(3)]
+    told = [each["message_id"] for each in events if each["event"] == "webhook.unreadable"]
+    assert told == [message_id(2)]
 
 
 async def test_messages_that_are_looked_at_in_parts_are_found_one_and_all(
