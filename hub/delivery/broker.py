@@ -14,9 +14,9 @@ import aio_pika
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelClosed, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelLockedResource, ChannelPreconditionFailed
 
-from hub.delivery import topology
+from hub.delivery import headers, topology
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
@@ -37,6 +37,8 @@ _ALARM = (
 _CONNECT_TIMEOUT = 10.0
 _CLOSE_TIMEOUT = 5.0
 _LOST_AFTER = 6.0
+
+headers.tolerate()
 
 log = structlog.get_logger("hub.broker")
 
@@ -172,7 +174,7 @@ async def claim(connection: AbstractConnection, name: str) -> bool:
     channel = await connection.channel()
     try:
         await channel.declare_queue(name, exclusive=True)
-    except ChannelClosed:
+    except ChannelLockedResource:
         return False  # another hub has it
     await channel.close()
     return True

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import struct
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -15,6 +16,7 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 from msgspec.structs import replace
+from pamqp import encode
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -593,7 +595,8 @@ async def test_a_full_recipient_holds_up_nobody_and_catches_up_in_order(settings
         for number in range(40):
             await kz.send(f"{number}", audience=["kg", "tj"])
         await tj.received(40)
-        assert (await broker.depth("inbox.kg")).waiting <= 10
+        # A copy may come twice; what does not is the other thirty.
+        assert (await broker.depth("inbox.kg")).waiting < 20
         await kg.open()
         await kg.received(40)
         # A copy whose receipt is late may come again.
@@ -666,7 +669,39 @@ async def test_of_two_hubs_one_fills_the_inboxes_and_the_other_takes_over(
 
 
 @pytest.fixture
-def poisons(hub, mailbox, broker, monkeypatch):
+def unreadable(mailbox, monkeypatch):
+    """Ways to send a header that the library cannot read; each says what it published."""
+
+    async def published(kind, written, body, **properties):
+        kz = await mailbox("kz")
+        with monkeypatch.context() as patch:
+            patch.setitem(encode.METHODS, kind, written)
+            await kz.publish(body, **properties)
+        return body
+
+    async def far_future():
+        micro = struct.pack(">Q", 1_700_000_000_000_000)  # what is in seconds, in microseconds
+        now = datetime.now(UTC)
+        return await published("timestamp", lambda _: micro, b"late", message_id="1", timestamp=now)
+
+    async def no_utf8():
+        def written(value):
+            return b"\x02\xff\xfe" if value == "BAD" else encode.short_string(value)
+
+        return await published("shortstr", written, b"no utf-8", message_id="BAD")
+
+    async def deep_table():
+        deep = b""
+        for _ in range(2_000):
+            deep = b"\x01aF" + struct.pack(">I", len(deep)) + deep
+        table = struct.pack(">I", len(deep)) + deep
+        return await published("table", lambda _: table, b"deep", message_id="1", headers={"a": 1})
+
+    return locals()
+
+
+@pytest.fixture
+def poisons(hub, mailbox, broker, monkeypatch, unreadable):
     """Ways to send what cannot even be refused; each says what it published."""
 
     async def unknown_user():
@@ -702,7 +737,7 @@ def poisons(hub, mailbox, broker, monkeypatch):
             await until_quarantined(hub, envelope)
         return envelope
 
-    return locals()
+    return unreadable | locals()
 
 
 async def until_quarantined(hub, body):
@@ -729,6 +764,9 @@ async def events(hub, kind):
         ("unknown_type", "no type 'surprise'"),
         ("no_user", "'' is no participant"),
         ("wrong_routing_key", "'hub' is no participant"),
+        ("far_future", "'' is no participant"),
+        ("no_utf8", "'' is no participant"),
+        ("deep_table", "'' is no participant"),
         ("fault", "A fault of the hub"),
     ],
 )
