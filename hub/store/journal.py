@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs, Receipted, State
 from hub.intake.recorder import StorageError
@@ -140,7 +141,7 @@ class Journal:
             raise  # not the disk's fault but ours, about some row of the batch
         except DBAPIError as error:
             raise StorageError(str(error.orig)) from error
-        except (OSError, StartError) as error:
+        except (OSError, StartError, PoolTimeout) as error:
             raise StorageError(str(error)) from error
 
 

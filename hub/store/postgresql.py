@@ -1,5 +1,7 @@
 """Opening a PostgreSQL database. Several hubs may share it: the log's head is one locked row."""
 
+import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
@@ -29,6 +31,20 @@ _MUST_NOT_BE = {
     "full_page_writes": ("off",),
 }
 
+# A hub whose machine or line is gone in the middle of a transaction holds the head of the log until
+# the server finds that out: with its own settings, two hours later. These are the server's side.
+_GIVEN_UP = {
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+}
+
+# And ours, where the server is gone while its answer is waited for.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+"""Seconds, seconds, times."""
+
 _ERASED_FROM = (
     "messages",
     "log_private",
@@ -56,7 +72,11 @@ class PostgresqlDatabase:
         self._thread = LoopThread("writer")
         # Parameters are hidden: what stands in a row is nobody's to read in a log.
         self._writer = create_async_engine(
-            driver, pool_size=1, max_overflow=0, hide_parameters=True
+            driver,
+            pool_size=1,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={"server_settings": _GIVEN_UP},
         )
         self._reader = create_async_engine(
             driver,
@@ -68,6 +88,7 @@ class PostgresqlDatabase:
             connect_args={"server_settings": {"plan_cache_mode": "force_custom_plan"}},
         )
         for engine in (self._writer, self._reader):
+            event.listen(engine.sync_engine, "connect", _keep_alive)
             event.listen(engine.sync_engine, "checkout", _refuse_closed)
         event.listen(self._writer.sync_engine, "checkout", _refuse_unsafe)
 
@@ -96,6 +117,18 @@ class PostgresqlDatabase:
         await self._reader.dispose()
         await self._thread.run(self._writer.dispose)
         await self._thread.close()
+
+
+def _keep_alive(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Have the kernel find out within half a minute that a server is gone."""
+    # The driver has no option for it, and gives its socket to nobody.
+    transport: asyncio.Transport = connection.driver_connection._transport
+    line: socket.socket = transport.get_extra_info("socket")
+    if line.family == socket.AF_UNIX:
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        line.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _refuse_closed(

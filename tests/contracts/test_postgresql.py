@@ -1,15 +1,21 @@
 """PostgreSQL: what the hub writes to, and what it refuses with a sentence and leaves as it was."""
 
+import asyncio
+import socket
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 
 from hub.intake.recorder import StorageError
 from hub.settings import StartError
+from hub.store import postgresql as stored
 from hub.store.database import open_database
 from hub.store.journal import Journal
 from tests.broker import eventually
 from tests.client import free_port
+from tests.simulator.waiting import DEADLINE
 
 pytestmark = pytest.mark.servers
 
@@ -105,6 +111,48 @@ class TestADatabase:
             database = await open_database(postgresql.url, tmp_path)
             assert await write(Journal(database), 0) == 0
             await database.close()
+
+
+class TestAHub:
+    async def test_that_stands_still_in_a_transaction_holds_up_no_other(
+        self, postgresql, tmp_path, monkeypatch
+    ):
+        """As when its machine is gone: it holds the head of the log, and never goes on."""
+        monkeypatch.setitem(stored._GIVEN_UP, "idle_in_transaction_session_timeout", "100ms")
+        here, there = [await open_database(postgresql.url, tmp_path) for _ in range(2)]
+        holds, ended = threading.Event(), threading.Event()
+
+        def stand_still(transaction):
+            transaction.head(0)
+            holds.set()
+            assert ended.wait(DEADLINE)
+            transaction.head(0)
+
+        stands = asyncio.create_task(Journal(here).transact(stand_still))
+        await asyncio.to_thread(holds.wait, DEADLINE)
+        assert await write(Journal(there), 0) == 0
+        ended.set()
+        with pytest.raises(StorageError):
+            await stands
+        assert await write(Journal(here), 0) == 0
+        for database in (here, there):
+            await database.close()
+
+    async def test_finds_out_that_its_server_is_gone(self, postgresql, tmp_path):
+        """And the server that a hub is; either within half a minute, whatever is under way."""
+        database = await open_database(postgresql.url, tmp_path)
+        asked = text("SELECT setting FROM pg_settings WHERE name = 'tcp_keepalives_idle'")
+        by_server = await database.write(lambda rows: rows.execute(asked).scalar_one())
+        by_hub = await database.write(keepalive)
+        assert (by_server, by_hub) == ("10", 10)
+        await database.close()
+
+
+def keepalive(connection):
+    """After how many quiet seconds our side of a connection asks whether the server is there."""
+    driver = connection.connection.driver_connection
+    line = driver._transport.get_extra_info("socket")
+    return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
 
 
 async def write(journal, known):
