@@ -15,6 +15,9 @@ BURST: Final = 100
 
 _EACH: Final = timedelta(seconds=1) / PER_SECOND
 
+_FURTHEST: Final = 2 * BURST * _EACH
+"""What lies further ahead was posted before the clock was set back."""
+
 
 class Pace:
     """What was posted of late to each endpoint."""
@@ -24,17 +27,22 @@ class Pace:
 
     def room(self, endpoint: str, now: datetime) -> int:
         """How many posts may begin now."""
-        ahead = max(self._even.get(endpoint, now) - now, timedelta())
-        return max(0, BURST - -(-ahead // _EACH))
+        return max(0, BURST - -(-(self._from(endpoint, now) - now) // _EACH))
 
     def next(self, endpoint: str, now: datetime) -> datetime:
         """When there is room for one."""
-        return max(now, self._even.get(endpoint, now) - (BURST - 1) * _EACH)
+        return max(now, self._from(endpoint, now) - (BURST - 1) * _EACH)
 
     def take(self, endpoint: str, count: int, now: datetime) -> None:
         """So many posts begin."""
-        self._even[endpoint] = max(now, self._even.get(endpoint, now)) + count * _EACH
+        self._even[endpoint] = self._from(endpoint, now) + count * _EACH
 
     def forget(self, now: datetime) -> None:
         """Drop the endpoints of which nothing has to be known any more."""
-        self._even = {name: even for name, even in self._even.items() if even > now}
+        self._even = {
+            name: even for name, even in self._even.items() if now < even <= now + _FURTHEST
+        }
+
+    def _from(self, endpoint: str, now: datetime) -> datetime:
+        even = self._even.get(endpoint, now)
+        return even if now <= even <= now + _FURTHEST else now

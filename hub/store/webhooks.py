@@ -425,10 +425,11 @@ class StoredWebhooks:
         ended = select(_subscription.c.id).where(_subscription.c.ended.is_not(None))
         of_ended = and_(_row.c.subscription.in_(ended), or_(tables.is_owed, reported))
 
+        over = and_(_row.c.state.in_(("delivered", "withheld")), reported)
+
         def find(connection: Connection) -> list[tuple[str, int]]:
             last = connection.execute(last_old).scalar()
-            over = _row.c.state.in_(("delivered", "withheld"))
-            old = and_(_row.c.idx <= (-1 if last is None else last), over, reported)
+            old = and_(_row.c.idx <= (-1 if last is None else last), over)
             rows = select(_row.c.subscription, _row.c.idx).limit(FORGOTTEN)
             return sorted(
                 {
@@ -441,10 +442,12 @@ class StoredWebhooks:
         def work(connection: Connection) -> bool:
             # One after the other: SQLite looks for no list of pairs by an index.
             for name, of_one in groupby(rows, itemgetter(0)):
-                indices = [index for _, index in of_one]
-                for table in (_attempt, _row):
-                    own = and_(table.c.subscription == name, table.c.idx.in_(indices))
-                    connection.execute(delete(table).where(own))
+                found = and_(_row.c.subscription == name, _row.c.idx.in_([i for _, i in of_one]))
+                # Some may have been replayed since they were looked for.
+                still = delete(_row).where(found, or_(over, of_ended)).returning(_row.c.idx)
+                gone = connection.execute(still).scalars().all()
+                tried = and_(_attempt.c.subscription == name, _attempt.c.idx.in_(gone))
+                connection.execute(delete(_attempt).where(tried))
             return True
 
         # Looked for beside the writer, whom a long search must not hold up.

@@ -327,6 +327,30 @@ async def test_what_has_ended_is_forgotten(store, webhooks, database):
     assert await webhooks.attempts(made.id, 10) == []
 
 
+async def test_what_is_replayed_while_the_old_is_forgotten_is_kept(
+    store, webhooks, database, monkeypatch
+):
+    made = await owed(store, webhooks, 1)
+    [claimed] = await claim(webhooks, made)
+    taken = Result(claimed, Due(DeliveryState.DELIVERED, None), NOW, Heard.TAKEN, Answer(200), URL)
+    await settle(webhooks, taken)
+    [told] = await webhooks.outcomes(TIME, TIME)
+    reported = Reported(told.message, told.index, told.state, told.attempts)
+    await store.record(Report(made.id, (reported,)))
+    looked = await webhooks.look(made, store.recorder.state.directory, TIME, LATER, -1)
+    read = database.read
+
+    async def replayed_meanwhile(work):
+        found = await read(work)
+        await webhooks.replay(made.id, looked.matches, TIME)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "read", replayed_meanwhile)
+        await webhooks.forget(LATER)
+    assert [each.index for each in await claim(webhooks, made)] == [claimed.index]
+
+
 async def test_of_old_deliveries_those_are_kept_that_may_be_sent_again(store, webhooks):
     made = await owed(store, webhooks, 1, 2, 3)
     taken, withheld, dead = await claim(webhooks, made)

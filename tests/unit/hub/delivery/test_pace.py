@@ -51,3 +51,11 @@ def test_what_is_forgotten_was_of_no_more_use(pace):
     assert pace.room("a", NOW + 4 * EACH) == BURST - 1
     pace.forget(NOW + 5 * EACH)
     assert pace.room("a", NOW + 4 * EACH) == BURST
+
+
+def test_a_clock_that_was_set_back_silences_nobody(pace):
+    pace.take("a", BURST, NOW)
+    before = NOW - timedelta(hours=1)
+    assert (pace.room("a", before), pace.next("a", before)) == (BURST, before)
+    pace.take("a", BURST, before)
+    assert pace.room("a", before + 7 * EACH) == 7
