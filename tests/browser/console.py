@@ -140,6 +140,7 @@ def _policy(said: str) -> list[str]:
 
 async def violations(page: Page) -> list[str]:
     """What axe finds wrong with the page as it is shown, by WCAG 2.2 A and AA."""
+    await page.wait_for_load_state()  # a click goes on before there are styles
     found = await Axe().run(page, options=_RULES)
     return [
         f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'])}"
@@ -149,6 +150,7 @@ async def violations(page: Page) -> list[str]:
 
 async def sideways(page: Page) -> int:
     """By how many pixels the page is wider than its window."""
+    await page.wait_for_load_state()
     return int(await page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
