@@ -152,18 +152,23 @@ class ExpireDeliveries:
         self._recipients = recipients
 
     def needs(self, needs: Needs) -> None:
-        """Nothing has to be known."""
+        """What became of the copies."""
+        needs.copies.add(self._message_id)
 
     def decide(self, batch: Batch) -> Outcome:
-        """Record whom it did not reach."""
+        """Record whom it did not reach; nothing where all have it by now, or another hub did."""
+        copies = batch.facts.copies.get(self._message_id, {})
+        late = tuple(code for code in self._recipients if copies.get(code) == "waiting")
+        if not late:
+            return Outcome(new=False)
         index = batch.append(
             Draft(
                 entries.DELIVERY_EXPIRED,
                 entries.HUB,
                 self._message_id,
-                private=jsontext.encode({"recipients": self._recipients}),
+                private=jsontext.encode({"recipients": late}),
             )
         )
-        for recipient in self._recipients:
+        for recipient in late:
             batch.write("expired", receiver=recipient, expired_id=self._message_id)
         return Outcome(index)

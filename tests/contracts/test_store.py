@@ -5,6 +5,7 @@ read back through the queries.
 """
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -466,6 +467,19 @@ class TestExpiry:
         assert await store.queries.due_to_expire(builders.time(10)) == {}
         states = {row.recipient: row.state for row in await store.queries.deliveries(message_id())}
         assert states == {"kg": "expired", "tj": "expired"}
+
+    async def test_says_nothing_of_who_has_it_by_now(self, store):
+        await store.send(message(expires=builders.time(10), audience=["kg", "tj"]))
+        await store.receive("kg", 1)
+        [recorded] = await store.record(access.ExpireDeliveries(message_id(), ("kg", "tj")))
+        assert recorded.outcome.index is not None
+        [private] = (
+            await store.queries.private(recorded.outcome.index, recorded.outcome.index + 1)
+        ).values()
+        assert json.loads(private[1]) == {"recipients": ["tj"]}
+        size = store.recorder.state.tree.size
+        await store.record(access.ExpireDeliveries(message_id(), ("kg", "tj")))
+        assert store.recorder.state.tree.size == size
 
     async def test_does_not_undo_a_receipt_of_the_same_commit(self, store):
         await store.send(message(expires=builders.time(10), audience=["kg"]))
