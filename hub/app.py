@@ -156,16 +156,25 @@ async def _assemble(
 
     watched = await _witnesses(settings, key, database, queries, state)
 
-    def lack(release: Callable[[], None] = settings.restored.unlink) -> None:
+    back = False
+
+    def lack() -> None:
         if not settings.restored.exists():
             settings.restored.touch()
+        if not watched.waiting:
             watched.wait_for_witnesses(recorder.state.directory, release)
 
+    def release() -> None:
+        # Where the database went back the file stays until a start: what this hub knows is longer
+        # than the database, whatever the witnesses say.
+        if not back:
+            settings.restored.unlink()
+
     def went_back() -> None:
-        # Without the file the recorder refuses all the same. It stays until a start: what this hub
-        # knows is longer than the database, whatever the witnesses say.
-        with contextlib.suppress(OSError):
-            lack(release=lambda: None)
+        nonlocal back
+        back = True
+        with contextlib.suppress(OSError):  # without the file the recorder refuses all the same
+            lack()
 
     recorder = Recorder(
         metrics.journal(watched.guard(Journal(database))),

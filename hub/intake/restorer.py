@@ -116,6 +116,9 @@ class Restorer:
             raise Refused("conflict", "This hub lacks nothing that was signed.")
 
     async def _reload(self) -> None:
-        # Nothing else changes the state meanwhile: the recorder's journal is guarded.
-        self._recorder.state, _ = await self._queries.head()
+        # Nothing else changes the state meanwhile: the recorder's journal is guarded. What the
+        # recorder knows to be signed it goes on knowing until all of that is back.
+        known = self._recorder.state.tree
+        if await self._witnesses.root(known.size) == known.root:
+            self._recorder.state, _ = await self._queries.head()
         await self._witnesses.check()

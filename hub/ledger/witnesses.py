@@ -156,8 +156,13 @@ class Witnesses:
     @property
     def stopped(self) -> str | None:
         """Why nothing is signed; None where it is."""
-        waiting = _RESTORED if self._release is not None else None
+        waiting = _RESTORED if self.waiting else None
         return self._contradiction or self.damage or waiting
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is not known yet that none of the witnesses is ahead of the log."""
+        return self._release is not None
 
     def guard(self, journal: Journal) -> Journal:
         """The same journal, which takes nothing while signing is stopped."""
@@ -185,7 +190,7 @@ class Witnesses:
         """
         for shown in (await self._store.standing()).shown:
             head = checkpoint.open_checkpoint(shown.note, self._vkey)
-            if await self._root(head.size) != head.root:
+            if await self.root(head.size) != head.root:
                 self._stop(shown.code, head)
                 return
         if self._contradiction is not None:
@@ -193,6 +198,13 @@ class Witnesses:
         self._contradiction = None
 
     # --- What there is ---
+
+    async def root(self, size: int) -> bytes | None:
+        """The root of the first entries; None where there are not so many."""
+        if size > await self._size():
+            return None
+        tiles = await self._queries.tiles(merkle.tiles_for_root(size))
+        return merkle.tree_root(size, tiles)
 
     async def served(self) -> bytes | None:
         """What ``/log/checkpoint`` serves; None for an empty log."""
@@ -281,7 +293,7 @@ class Witnesses:
             raise Refused("bad-request", f"It is no checkpoint: {error}") from None
         if head.origin != self._vkey.name:
             raise Refused("bad-request", f"It is of the log {head.origin}, not of this one.")
-        if await self._root(head.size) != head.root:
+        if await self.root(head.size) != head.root:
             await self._contradicted(code, signed, head)
             raise Refused("conflict", "This hub has another log than that of the checkpoint.")
         keys = self._keys(code, directory)
@@ -337,13 +349,6 @@ class Witnesses:
         """The size of the log as stored: another hub may have appended to it since we did."""
         raw = await self._queries.checkpoint()
         return 0 if raw is None else checkpoint.parse(note.parse_note(raw).text).size
-
-    async def _root(self, size: int) -> bytes | None:
-        """The root of the first entries; None where there are not so many."""
-        if size > await self._size():
-            return None
-        tiles = await self._queries.tiles(merkle.tiles_for_root(size))
-        return merkle.tree_root(size, tiles)
 
     async def _contradicted(self, code: str, signed: Note, head: Checkpoint) -> None:
         try:

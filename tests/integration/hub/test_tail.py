@@ -17,6 +17,7 @@ from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, unb64url
 from tests import builders, client
 from tests.integration.hub.test_patrol import edit
+from tests.setback import put_back, rows
 
 REGION = ("kz", "kg", "tj", "tm")
 
@@ -242,6 +243,32 @@ async def test_an_older_copy_that_nobody_said_was_restored_waits_once_it_is_exte
         refused = await bring(hub, "tail", lost.piece(start, lost.size))
         assert (refused.status, refused.code) == (400, "bad-request")
         assert "is an older copy" in (await hub.operator.get("/v1/status"))["signing_stopped"]
+
+
+async def test_what_the_hub_knows_to_be_signed_is_not_signed_twice_though_a_part_of_it_is_back(
+    hub, kz
+):
+    database = hub.service.queries._database
+    kept = await rows(database)
+    sent = [kz.sign(kz.message()) for _ in range(3)]
+    acceptances = [(await kz.submit(envelope)).acceptance() for envelope in sent[:2]]
+    followed = await held(hub, [*zip(acceptances, sent[:2], strict=True)])
+    acceptances.append((await kz.submit(sent[2])).acceptance())
+    everything = await held(hub, [*zip(acceptances, sent, strict=True)])
+    await put_back(database, kept)
+    assert (await kz.send()).code == "storage"
+    # The connectors have not followed as far as the hub knows it to have signed.
+    assert (await whole(hub, followed))["taken"] == 2
+    for code in REGION:
+        await asked(hub, code, followed.size)
+    assert (await kz.send()).code == "storage"
+    assert await hub.size() == followed.size
+    # The third sender has its acceptance, and with it all is back.
+    assert (await kz.post("/v1/witness/response", everything.note)).code == "conflict"
+    assert (await whole(hub, everything))["taken"] == 1
+    for code in REGION:
+        await asked(hub, code, everything.size)
+    assert hub.open((await kz.send()).acceptance()).index == everything.size
 
 
 # --- Nobody is believed ---
