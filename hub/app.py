@@ -228,6 +228,7 @@ async def _witnesses(
     watched = Witnesses(StoredWitnesses(database), queries, key.vkey, policy, _clock)
     if settings.restored.exists():
         watched.wait_for_witnesses(state.directory, settings.restored.unlink)
+        await watched.thaw()
     with contextlib.suppress(FileNotFoundError):
         watched.distrust(settings.damaged.read_text("utf-8").strip())
     await watched.check()

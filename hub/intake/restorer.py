@@ -72,6 +72,7 @@ class Restorer:
 
         self._lack()
         async with self._one_at_a_time:
+            await self._witnesses.thaw()
             size = await self._journal.transact(work)
             log.warning("tail.extended", start=piece.start, size=size)
             await self._reload()

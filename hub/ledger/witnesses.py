@@ -91,6 +91,10 @@ class WitnessStore(Protocol):
         """Make the last signed checkpoint the candidate, unless one waits or it has its quorum."""
         ...
 
+    async def thaw(self) -> None:
+        """Let no candidate wait any more."""
+        ...
+
     async def cosigned(
         self,
         watcher: Watcher,
@@ -196,6 +200,14 @@ class Witnesses:
         if self._contradiction is not None:
             log.warning("signing.resumed", size=await self._size())
         self._contradiction = None
+
+    async def thaw(self) -> None:
+        """Let the candidate go that waited in an older copy of the database.
+
+        Cosignatures under it were lost with the newest one: whoever gave them has cosigned more
+        since, and gives no others for that size. A crash after it: the next one is frozen later.
+        """
+        await self._store.thaw()
 
     # --- What there is ---
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from hub.intake.batch import Token
@@ -79,6 +79,15 @@ class StoredWitnesses:
             if signed is None or waits or (last is not None and last.size >= signed.size):
                 return
             connection.execute(insert(_row).values(size=signed.size, note=signed.note))
+
+        await self._database.write(work)
+
+    async def thaw(self) -> None:
+        """Let no candidate wait any more."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(_LOCK)
+            connection.execute(delete(_row).where(_row.c.quorum.is_(None)))
 
         await self._database.write(work)
 

@@ -17,9 +17,8 @@ from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, unb64url
 from tests import builders, client
 from tests.integration.hub.test_patrol import edit
+from tests.integration.hub.test_witnesses import REGION, back, sizes, step, witnesses
 from tests.setback import put_back, rows
-
-REGION = ("kz", "kg", "tj", "tm")
 
 
 class Held:
@@ -269,6 +268,58 @@ async def test_what_the_hub_knows_to_be_signed_is_not_signed_twice_though_a_part
     for code in REGION:
         await asked(hub, code, everything.size)
     assert hub.open((await kz.send()).acceptance()).index == everything.size
+
+
+@pytest.mark.parametrize("entries_after", [0, 2])
+async def test_a_candidate_that_waited_in_the_older_copy_holds_up_no_later_one(
+    settings, clock, tmp_path, entries_after
+):
+    async with client.running(settings) as hub:
+        them = witnesses(hub)
+        await step(them[:1])
+        await hub.participant("kz").send()
+
+    async def cosigned_by_all(hub):
+        back(them, hub)
+        await step(them[1:])
+        for _ in range(entries_after):
+            await hub.operator.token("somebody", "log")
+        assert (await step(them))[-1]
+        return await held(hub)
+
+    async with older(settings, tmp_path / "copy", cosigned_by_all) as (hub, lost):
+        back(them, hub)
+        await whole_again(hub, lost)
+        await hub.participant("kz").send()
+        assert (await step(them))[-1]
+        at, size = await sizes(hub)
+        assert at == size
+
+
+async def test_so_it_is_where_the_database_went_back_under_a_hub_that_ran(hub, kz):
+    database = hub.service.queries._database
+    them = witnesses(hub)
+    await step(them[:1])
+    kept = await rows(database)
+    await step(them[1:])
+    await hub.operator.token("somebody", "log")
+    assert (await step(them))[-1]
+    lost = await held(hub)
+    await put_back(database, kept)
+    assert (await kz.send()).code == "storage"
+    await whole_again(hub, lost)
+    await kz.send()
+    assert (await step(them))[-1]
+
+
+async def whole_again(hub, lost):
+    """Bring the entries that are missing, if any; then all say that none of them is ahead."""
+    start = (await asked(hub, "kg", lost.size))["size"]
+    if start < lost.size:
+        await bring(hub, "tail", lost.piece(start, lost.size))
+    for code in REGION:
+        await asked(hub, code, lost.size)
+    assert (await hub.operator.get("/v1/status"))["signing_stopped"] is None
 
 
 # --- Nobody is believed ---
