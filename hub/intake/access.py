@@ -7,6 +7,7 @@ from schemas import jsontext
 
 LOGIN = "operator.login"
 PARTICIPANT_LOGIN = "participant.login"
+ACCESS_REVOKED = "operator.token_revoked"
 
 
 class CreateToken:
@@ -55,7 +56,7 @@ class RevokeTokens:
 
     def decide(self, batch: Batch) -> Outcome:
         """Record the end of the tokens."""
-        index = batch.append(Draft("operator.token_revoked", self._by, self._account))
+        index = batch.append(Draft(ACCESS_REVOKED, self._by, self._account))
         batch.write("revoke_tokens", revoked_account=self._account, time=batch.time)
         return Outcome(index)
 

@@ -5,17 +5,18 @@ asks again is told what is still missing.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import structlog
 
+from hub.intake.access import ACCESS_REVOKED
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs
 from hub.intake.recorder import Journal, Recorder, Transaction, write_entries
 from hub.intake.tail import Found, write_erasure
 from hub.ledger import tail
 from hub.ledger.queries import Queries
-from hub.ledger.sequence import LogKey
+from hub.ledger.sequence import Appended, LogKey
 from hub.ledger.witnesses import Witnesses
 from schemas.refusal import Refused
 from schemas.tail import Part, Piece
@@ -67,6 +68,8 @@ class Restorer:
             batch = Batch(state, Loaded({}, {}, set(), {}, {}, {}), self._clock(), b"")
             for message_id, decision in tail.erased(appended):
                 write_erasure(batch, message_id, decision)
+            for account, time in _revoked(appended):
+                batch.write("revoke_tokens", revoked_account=account, time=time)
             transaction.write(batch, appended)
             return appended.tree.size
 
@@ -123,3 +126,11 @@ class Restorer:
         if await self._witnesses.root(known.size) == known.root:
             self._recorder.state, _ = await self._queries.head()
         await self._witnesses.check()
+
+
+def _revoked(appended: Appended) -> Iterator[tuple[str, str]]:
+    """Whose access tokens these entries ended, and when: in a backup they still count."""
+    for sequenced in appended.entries:
+        entry = sequenced.entry
+        if entry.type == ACCESS_REVOKED and entry.subject is not None:
+            yield entry.subject, entry.time

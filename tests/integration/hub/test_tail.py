@@ -171,6 +171,22 @@ async def test_what_was_erased_since_keeps_its_positions_and_nothing_else(
         assert (await hub.participant("kz").send()).status == 201
 
 
+async def test_a_token_that_was_revoked_since_stays_revoked(settings, clock, tmp_path):
+    async with client.running(settings) as hub:
+        lost_one = await hub.operator.token("dana", "operator")
+        kept_one = await hub.operator.token("aizhan", "operator")
+
+    async def revoked(hub):
+        assert (await hub.operator.post("/v1/tokens/dana/revoke")).status == 200
+        return await held(hub)
+
+    async with older(settings, tmp_path / "copy", revoked) as (hub, lost):
+        assert (await hub.account(lost_one).get("/v1/status")).status == 200
+        await whole_again(hub, lost)
+        assert (await hub.account(lost_one).get("/v1/status")).code == "unauthenticated"
+        assert (await hub.account(kept_one).get("/v1/status")).status == 200
+
+
 async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]
