@@ -187,7 +187,9 @@ async def _assemble(
     )
     metrics.watch(recorder, Path(settings.folder))
     metrics.watch_signing(watched)
-    restorer = Restorer(Journal(database), queries, key, recorder, watched, _clock, lack)
+    restorer = Restorer(
+        Journal(database), queries, key, recorder, watched, lack, lambda: erasures.listed
+    )
     return Service(
         settings=settings,
         vkey=key.vkey,

@@ -86,6 +86,8 @@ async def run(service: Service, database: Database, erasures: Erasures) -> None:
                     announced = True
                 await _changes(service, now, erasures.listed)
                 overdue = await _record_overdue(service, now, overdue)
+            if service.settings.restored.exists():
+                await erasures.apply()  # the database may have gone back since the start
             await erasures.keep()
             await journal.forget(database, now)
             if now >= forgetting:

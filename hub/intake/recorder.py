@@ -126,10 +126,10 @@ class Recorder:
             on_setback: is told when the store has lost what was committed.
         """
         self.state = state
+        self.clock = clock
         self.failing: str | None = None
         self._journal = journal
         self._key = key
-        self._clock = clock
         self._random_bytes = random_bytes
         self._on_commit = on_commit
         self._on_setback = on_setback
@@ -243,7 +243,7 @@ class Recorder:
         ]
 
     def _transact(self, transaction: Transaction, jobs: Sequence[Job]) -> Transacted:
-        now = self._clock()
+        now = self.clock()
         self._catch_up(transaction)
         needs = Needs()
         for job in jobs:

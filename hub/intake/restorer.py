@@ -6,7 +6,6 @@ asks again is told what is still missing.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import structlog
 
@@ -34,21 +33,22 @@ class Restorer:
         key: LogKey,
         recorder: Recorder,
         witnesses: Witnesses,
-        clock: Callable[[], datetime],
         lack: Callable[[], None],
+        listed: Callable[[], frozenset[str]],
     ) -> None:
         """Write to this journal, and let the recorder and the witnesses know.
 
         ``lack`` is called before the first entries: it leaves word, for the next start as well,
-        that the log was an older copy and that its witnesses are to be waited for.
+        that the log was an older copy and that its witnesses are to be waited for. ``listed`` gives
+        the messages of the list of erasures, whose content is not to come back.
         """
         self._journal = journal
         self._queries = queries
         self._key = key
         self._recorder = recorder
         self._witnesses = witnesses
-        self._clock = clock
         self._lack = lack
+        self._listed = listed
         self._one_at_a_time = asyncio.Lock()
 
     async def extend(self, piece: Piece) -> int:
@@ -65,7 +65,7 @@ class Restorer:
             state = transaction.state(NOTHING)
             appended = tail.extend(state.tree, piece, self._key)
             write_entries(transaction, appended.entries)
-            batch = Batch(state, Loaded({}, {}, set(), {}, {}, {}), self._clock(), b"")
+            batch = Batch(state, Loaded({}, {}, set(), {}, {}, {}), self._recorder.clock(), b"")
             for message_id, decision in tail.erased(appended):
                 write_erasure(batch, message_id, decision)
             for account, time in _revoked(appended):
@@ -96,7 +96,7 @@ class Restorer:
             for part in sorted(parts, key=lambda part: part.index):
                 if part.index in missing:
                     [raw] = await self._queries.entries(part.index, part.index + 1)
-                    found = Found(part, raw, missing.pop(part.index))
+                    found = Found(part, raw, missing.pop(part.index), self._listed())
                     taken += await self._journal.transact(self._filler(found))
             if taken:
                 log.warning("tail.filled", taken=taken)
@@ -106,7 +106,7 @@ class Restorer:
     def _filler(self, found: Found) -> Callable[[Transaction], bool]:
         def work(transaction: Transaction) -> bool:
             transaction.head(0)
-            needs, now = Needs(), self._clock()
+            needs, now = Needs(), self._recorder.clock()
             found.needs(needs)
             batch = Batch(transaction.state(NOTHING), transaction.facts(needs, now), now, b"")
             rebuilt = found.rebuild(batch)

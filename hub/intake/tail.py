@@ -20,14 +20,21 @@ from schemas.tail import Part
 class Found:
     """A part that is what its entry commits to."""
 
-    def __init__(self, part: Part, raw: bytes, erased: int | None = None) -> None:
-        """Check it against the entry's bytes; ``erased`` is the entry that erased its message.
+    def __init__(self, part: Part, raw: bytes, erased: int | None, listed: frozenset[str]) -> None:
+        """Check it against the entry's bytes.
+
+        Args:
+            part: what was brought.
+            raw: the entry.
+            erased: the entry that erased its message, if one did.
+            listed: messages that were erased, though perhaps no entry says so any more.
 
         Raises:
             Refused: ``bad-request``: it is another private part, or another envelope.
         """
         self.index = part.index
         self._erased = erased
+        self._listed = listed
         self.entry: Entry = entries.decode(raw)
         try:
             self.private, self.salt = unb64url(part.private), unb64url(part.salt)
@@ -61,8 +68,12 @@ class Found:
         if self.envelope is None or entries.digest(self.envelope) != private.envelope:
             raise Refused("bad-request", f"Entry {self.index} is about another envelope.")
         self._rebuild_message(batch, private, self.envelope)
-        if self._erased is not None and self.entry.subject is not None:
-            write_erasure(batch, self.entry.subject, self._erased)
+        message_id = self.entry.subject
+        if self._erased is not None and message_id is not None:
+            write_erasure(batch, message_id, self._erased)
+        elif message_id in self._listed:
+            # The upkeep records a decision once something is signed.
+            batch.write("erase", erased_id=message_id, decision=None)
         return True
 
     def _write_private(self, batch: Batch) -> None:

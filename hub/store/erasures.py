@@ -3,7 +3,8 @@
 The list is the file ``erasures`` beside the settings: a line for each erased message, its id and
 the time of the decision. It holds nothing that members may not read in the log. A backup is older
 than some of its lines; whoever restores it leaves the file in place, and at the next start the
-content that came back goes again (``reapply``), before anybody can ask for it.
+content that came back goes again (``reapply``), before anybody can ask for it. Where the database
+goes back under a hub that runs, its next round does that.
 
 A crash before a line is written: the next round finds in the database what the list lacks. After
 it: the line is there, and is not written again.
@@ -103,7 +104,7 @@ class Erasures:
     """The list, kept up to date with the database, and the database's files clean of it."""
 
     def __init__(self, database: Database, path: Path) -> None:
-        """Keep the list in this file; ``listed`` are the messages that ``apply`` found in it."""
+        """Keep the list in this file; ``listed`` are the messages in it."""
         self._database = database
         self._path = path
         self._upto = -1
@@ -139,6 +140,7 @@ class Erasures:
             return upto
         listed = {one.id for one in read(self._path)}
         add(self._path, [one for _, one in new if one.id not in listed])
+        self.listed |= {one.id for _, one in new}
         return new[-1][0]
 
 

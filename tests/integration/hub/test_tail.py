@@ -4,9 +4,11 @@ import asyncio
 import json
 import shutil
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from hub import upkeep
 from hub.ledger import patrol
 from hub.ledger.verify import Check, verify
 from hub.settings import StartError
@@ -16,6 +18,7 @@ from schemas.acceptance import open_acceptance
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url, unb64url
 from tests import builders, client
+from tests.broker import eventually
 from tests.integration.hub.test_patrol import edit
 from tests.integration.hub.test_witnesses import REGION, back, sizes, step, witnesses
 from tests.setback import put_back, rows
@@ -143,8 +146,7 @@ async def erased_later(hub):
     sent = [kz.sign(each) for each in made]
     acceptances = [(await kz.submit(envelope)).acceptance() for envelope in sent]
     received = (await kg.post("/v1/receipts", kg.receipt(*await kg.inbox()))).acceptance()
-    path = f"/v1/messages/{made[1]['id']}/erase"
-    assert (await hub.operator.post(path, reason="a test of it")).status == 200
+    await erase(hub, made[1]["id"])
     return await held(hub, [*zip(acceptances, sent, strict=True), (received, None)])
 
 
@@ -169,6 +171,61 @@ async def test_what_was_erased_since_keeps_its_positions_and_nothing_else(
         verdict = (await hub.operator.get("/v1/audit/verify")).json
         assert (verdict["ok"], verdict["erased"]) == (True, 1)
         assert (await hub.participant("kz").send()).status == 201
+
+
+async def erased_unseen(hub):
+    """A message that was erased, and that is all that connectors have not followed."""
+    kz = hub.participant("kz")
+    made = kz.message(audience=["kg"])
+    sent = kz.sign(made)
+    acceptance = (await kz.submit(sent)).acceptance()
+    lost = await held(hub, [(acceptance, sent)])
+    await erase(hub, made["id"])
+    shutil.copy(hub.settings.erasures, Path(hub.settings.folder).parent / "erasures")
+    return lost
+
+
+async def erase(hub, message_id):
+    path = f"/v1/messages/{message_id}/erase"
+    assert (await hub.operator.post(path, reason="a test of it")).status == 200
+
+
+async def test_what_only_the_list_says_was_erased_comes_back_without_its_content(
+    settings, clock, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
+    async with older(settings, tmp_path / "copy", erased_unseen) as (hub, lost):
+        pass
+    shutil.move(tmp_path / "erasures", settings.erasures)  # it outlives a restored backup
+    async with client.running(settings) as hub:
+        assert (await whole(hub, lost))["taken"] == 1
+        kg = hub.participant("kg")
+        assert (await kg.get("/v1/inbox"))["deliveries"] == []
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        # Nothing is given until the decision is recorded again.
+        [tombstone] = (await kg.get("/v1/inbox", wait=20))["deliveries"]
+        assert tombstone["tombstone"] == "erased"
+        assert (await hub.operator.get("/v1/audit/verify"))["ok"]
+
+
+async def test_what_was_erased_goes_again_where_the_database_went_back_under_a_hub_that_ran(
+    hub, kz, kg, monkeypatch
+):
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
+    made = kz.message(audience=["kg"])
+    await kz.submit(kz.sign(made))
+    database = hub.service.queries._database
+    kept = await rows(database)
+    await erase(hub, made["id"])
+    await put_back(database, kept)
+    assert (await kz.send()).code == "storage"
+
+    async def gone():
+        return (await hub.service.queries.message(made["id"])).envelope is None
+
+    await eventually(gone, "the content is gone again")
+    assert (await kg.get("/v1/inbox"))["deliveries"] == []
 
 
 async def test_a_token_that_was_revoked_since_stays_revoked(settings, clock, tmp_path):
