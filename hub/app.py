@@ -207,6 +207,7 @@ async def _assemble(
             lambda damage: _distrust(settings, watched, damage),
             metrics.verified,
             settings.restored.exists,
+            went_back,
             damaged=watched.damage is not None,
         ),
         shelf=Shelf(),

@@ -38,6 +38,7 @@ class Patrol:
         distrust: Callable[[str | None], None],
         tell: Callable[[Verdict, bool], None],
         unfinished: Callable[[], bool],
+        went_back: Callable[[], None],
         *,
         damaged: bool,
     ) -> None:
@@ -49,12 +50,16 @@ class Patrol:
             tell: is told what was found, and whether that was a whole pass from the first entry.
             unfinished: whether a log that was restored is still being made whole by others. What is
                 not back yet is no damage, and nothing is signed meanwhile: nothing is judged.
+            went_back: is told when the end of the log is gone, as after a failover to a standby
+                that was behind. What is left is whole in itself: taken for damage, it would be
+                found intact after a restart, and signed on from.
             damaged: the log was damaged when the hub ran last.
         """
         self._begin = begin
         self._distrust = distrust
         self._tell = tell
         self._unfinished = unfinished
+        self._went_back = went_back
         self._damaged = damaged
 
     async def run(self) -> None:
@@ -82,27 +87,32 @@ class Patrol:
                 continue
             if self._unfinished():
                 return
-            self._judge(check.verdict(), passed=not more, whole=not more and not whole)
+            self._judge(check, passed=not more, whole=not more and not whole)
             whole = whole or not more
             took = time.monotonic() - began
             await asyncio.sleep(took * REST if more else max(took * REST, FOLLOW_SECONDS))
 
     async def pass_at_once(self) -> Verdict:
         """What a whole pass finds, for somebody who asks; it is acted upon as in a round."""
-        before = self._unfinished()
-        verdict = await verify.verify(self._begin())
+        before, check = self._unfinished(), self._begin()
+        verdict = await verify.verify(check)
         if not before and not self._unfinished():
-            self._judge(verdict, passed=True, whole=True)
+            self._judge(check, passed=True, whole=True)
         return verdict
 
-    def _judge(self, verdict: Verdict, *, passed: bool, whole: bool) -> None:
+    def _judge(self, check: Check, *, passed: bool, whole: bool) -> None:
         """Act upon what a check has found so far.
 
         Args:
-            verdict: what it found.
+            check: it.
             passed: it has reached the newest checkpoint.
             whole: it has just done so, from the first entry on.
         """
+        verdict = check.verdict()
+        if check.shrunken:
+            log.error("log.shrunken", problems=verdict.problems[:3])
+            self._went_back()
+            return
         if not verdict.ok and not self._damaged:
             log.error(
                 "log.damaged",

@@ -81,6 +81,9 @@ class Check:
     the last checkpoint, the columns that searches use, and the private parts that were not erased.
     One that is gone is a problem unless an entry says that its message was erased, and one that is
     there although an entry says so is a problem, too.
+
+    ``shrunken`` says that there are fewer entries than there were: the database went back to an
+    earlier state. That is no edit of the log, and whatever else was found may come of it.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Check:
                 brought back are gone again, and the decision is recorded once something is signed.
             given_up: entries whose content was lost, and an operator decided to go on without it.
         """
+        self.shrunken = False
         self._queries = queries
         self._offload = offload
         self._vkey = vkey
@@ -130,6 +134,8 @@ class Check:
         if self._size == self._head.size and not self._over:
             async for problem in self._parts.settle(self._queries):
                 self._found(problem)
+        if self._problems and not self.shrunken:
+            await self._look_whether_shrunken()
         return self._size < self._head.size and not self._over
 
     def verdict(self) -> Verdict:
@@ -180,6 +186,17 @@ class Check:
             return
         self._head = head
         self._check_root()
+
+    async def _look_whether_shrunken(self) -> None:
+        """What was found may come of it that the end of the log is gone, with its checkpoints."""
+        rows = await self._queries.rows(0, 1)
+        note = await self._queries.checkpoint()
+        try:
+            size = 0 if note is None else checkpoint.open_checkpoint(note, self._vkey).size
+        except (NoteError, TypeError, AttributeError):
+            return
+        if size < self._head.size and (size or not rows):
+            self.shrunken = self._over = True
 
     async def _read_entries(self, end: int) -> None:
         start = self._size

@@ -12,6 +12,7 @@ from hub import upkeep
 from hub.ledger import patrol
 from tests import client
 from tests.integration.hub.test_metrics import measures
+from tests.setback import put_back, rows
 from tests.simulator.waiting import DEADLINE
 
 
@@ -34,6 +35,11 @@ def stored(settings, column, index):
         database.row_factory = sqlite3.Row
         query = "SELECT * FROM log_entries WHERE idx = ?"
         return database.execute(query, (index,)).fetchone()[column]
+
+
+def database_of(hub):
+    """What the hub reads, to change it under it."""
+    return hub.service.queries._database
 
 
 async def stopped(hub):
@@ -157,3 +163,24 @@ async def test_a_message_that_it_has_looked_at_can_be_erased_and_signing_goes_on
             assert (await hub.operator.get("/v1/status"))["signing_stopped"] is None
             assert (await kz.send()).status == 201
     assert not [event for event in events if event["event"] == "log.damaged"]
+
+
+async def test_a_database_that_went_back_is_no_damage_and_its_hub_asks_before_it_signs(
+    settings, clock, monkeypatch
+):
+    monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)
+    async with client.running(settings) as hub, asyncio.timeout(DEADLINE):
+        database = database_of(hub)
+        kept = await rows(database)
+        assert (await hub.participant("kz").send()).status == 201
+        await verified(hub)
+        await put_back(database, kept)
+        # Nobody sends meanwhile: the patrol is the first to see it.
+        assert "was restored" in await stopped(hub)
+        assert (settings.restored.exists(), settings.damaged.exists()) == (True, False)
+        size = await hub.size()
+    async with client.running(settings) as hub:
+        # What is left is whole; whether it is all that was signed, the witnesses know.
+        assert "was restored" in (await hub.operator.get("/v1/status"))["signing_stopped"]
+        assert (await hub.participant("kz").send()).code == "storage"
+        assert await hub.size() == size

@@ -20,6 +20,7 @@ class Rounds:
         self.stored = stored
         self.distrusted: list[str | None] = []
         self.told: list[tuple[int, bool]] = []
+        self.setbacks = 0
         self.grows: Iterator[Stored] | None = None
         self.unfinished: Iterator[bool] = iter(())
         self.offload = Offload()
@@ -28,8 +29,12 @@ class Rounds:
             self.distrusted.append,
             self.tell,
             lambda: next(self.unfinished, False),
+            self.went_back,
             damaged=damaged,
         )
+
+    def went_back(self):
+        self.setbacks += 1
 
     def tell(self, verdict, whole):
         """Note it; then the log grows, and in the end somebody stops the patrol."""
@@ -110,6 +115,18 @@ async def test_who_asks_is_told_what_is_missing_and_signing_goes_on(rounds, unfi
     assert made.distrusted == []
     await made.patrol.pass_at_once()
     assert len(made.distrusted) == 1
+
+
+async def test_a_log_that_has_shrunk_is_not_judged_and_whoever_has_to_know_is_told(
+    rounds, monkeypatch
+):
+    monkeypatch.setattr(patrol, "ROUND_SECONDS", 3_600)
+    made = rounds(Stored(300))
+    made.grows = iter([Stored(290)])
+    with capture_logs() as events:
+        await made.patrol.round()
+    assert (made.told, made.distrusted, made.setbacks) == ([(300, True)], [], 1)
+    assert [event["event"] for event in events] == ["log.shrunken"]
 
 
 async def test_a_database_that_is_away_is_no_mismatch(rounds, monkeypatch):

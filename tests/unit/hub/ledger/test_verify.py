@@ -241,6 +241,24 @@ class TestACheckThatGoesOn:
         assert not await check.step()
         assert check.verdict().kind == "checkpoint"
         assert "has shrunk: 300 entries were checked" in check.verdict().problems[0]
+        assert check.shrunken
+
+    @pytest.mark.parametrize("left", [0, 1_500, 2_900])
+    async def test_notices_a_log_that_shrinks_before_all_of_it_was_read(self, offload, left):
+        stored, earlier = Stored(3_000), Stored(left)
+        check = check_of(stored, offload)
+        assert await check.step()
+        stored.__dict__ |= earlier.__dict__
+        while await check.step():
+            pass
+        assert check.shrunken
+
+    async def test_takes_entries_that_are_gone_under_their_checkpoint_for_an_edit(self, offload):
+        stored, earlier = Stored(300), Stored(290)
+        stored.columns = earlier.columns
+        check = check_of(stored, offload)
+        assert not await check.step()
+        assert (check.verdict().first_bad, check.shrunken) == (290, False)
 
     async def test_stands_where_it_was_while_the_database_is_away(self, offload, monkeypatch):
         stored = Stored(3_000)
