@@ -109,9 +109,13 @@ async def inbox(hub: Service, asked: Asked) -> web.StreamResponse:
     page, reader = query(asked, Page), _Reader(hub, asked.principal.name)
     if "text/event-stream" in asked.request.headers.get("Accept", ""):
         return await _stream(asked.request, reader, page)
+    held_back = hub.settings.restored.exists()
     items = await reader.items(page)
     # Our own state does not have what another hub has just recorded.
-    last = max(hub.recorder.state.positions.get(reader.code, 0), *(i.position for i in items), 0)
+    known = hub.recorder.state.positions.get(reader.code, 0)
+    if held_back:
+        known = min(known, page.after)  # nothing is promised that is not given yet
+    last = max(known, *(i.position for i in items), 0)
     return answer({"deliveries": [_item(item) for item in items], "last": last})
 
 
@@ -125,17 +129,22 @@ class _Reader:
 
     async def items(self, page: Page) -> Sequence[InboxItem]:
         """The next items of the inbox."""
-        hub = self._hub
-        return await self._wait(
-            page.wait,
-            lambda: hub.queries.inbox(self.code, page.after, page.limit, format_time(hub.clock())),
-        )
+
+        async def look() -> Sequence[InboxItem]:
+            hub = self._hub
+            below, now = await hub.served_below(), format_time(hub.clock())
+            return await hub.queries.inbox(self.code, page.after, page.limit, now, below)
+
+        return await self._wait(page.wait, look)
 
     async def receipts(self, page: Page) -> Sequence[tuple[int, Acceptance]]:
         """The next receipts for its own messages."""
-        return await self._wait(
-            page.wait, lambda: self._hub.queries.receipts(self.code, page.after, page.limit)
-        )
+
+        async def look() -> Sequence[tuple[int, Acceptance]]:
+            below = await self._hub.served_below()
+            return await self._hub.queries.receipts(self.code, page.after, page.limit, below)
+
+        return await self._wait(page.wait, look)
 
     async def _wait(
         self, seconds: float, look: Callable[[], Awaitable[Sequence[T]]]

@@ -52,6 +52,7 @@ class Service(msgspec.Struct, frozen=True):
     metrics: Metrics
     patrol: Patrol
     shelf: Shelf
+    given_up: frozenset[int]
     list_erasures: Callable[[], Awaitable[object]]
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
@@ -66,6 +67,16 @@ class Service(msgspec.Struct, frozen=True):
     def audiences(self) -> frozenset[str]:
         """The names under which a participant's token may address this hub."""
         return frozenset({self.settings.origin, self.settings.url.rstrip("/")})
+
+    async def served_below(self) -> int | None:
+        """The first entry that is held back while a restored log is made whole; None: none is.
+
+        Who reads goes on from the last that it was given: what comes back before that it would
+        never see. So nothing is given from the first entry on that lacks its content.
+        """
+        if not self.settings.restored.exists():
+            return None
+        return await self.queries.whole(self.given_up)
 
     async def change(self, job: Job) -> Outcome:
         """Record a job whose refusal is an error.

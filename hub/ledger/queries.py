@@ -204,14 +204,16 @@ class Queries(Protocol):
         """What the entries from ``start`` on brought."""
         ...
 
-    async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
-        """The next items of an inbox, in order of position."""
+    async def inbox(
+        self, code: str, after: int, limit: int, now: str, below: int | None = None
+    ) -> Sequence[InboxItem]:
+        """The next items of an inbox, in order of position; only of entries below one."""
         ...
 
     async def receipts(
-        self, sender: str, after: int, limit: int
+        self, sender: str, after: int, limit: int, below: int | None = None
     ) -> Sequence[tuple[int, Acceptance]]:
-        """The receipts for a sender's messages, by log index."""
+        """The receipts for a sender's messages, by log index; only those below one."""
         ...
 
     async def acceptance(self, index: int) -> Acceptance | None:
@@ -297,6 +299,10 @@ class Queries(Protocol):
 
         With each the later entry that erased its message, if one did.
         """
+        ...
+
+    async def whole(self, given_up: frozenset[int]) -> int:
+        """How many entries from the first one on miss nothing, but for what was given up."""
         ...
 
     async def join_request(self, code: str) -> JoinRequest | None:

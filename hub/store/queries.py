@@ -121,8 +121,10 @@ class Queries:
 
         return await self._database.read(work)
 
-    async def inbox(self, code: str, after: int, limit: int, now: str) -> Sequence[InboxItem]:
-        """The next items of an inbox, in order of position."""
+    async def inbox(
+        self, code: str, after: int, limit: int, now: str, below: int | None = None
+    ) -> Sequence[InboxItem]:
+        """The next items of an inbox, in order of position; only of entries below one."""
         query = (
             select(
                 _delivery.c.position,
@@ -137,6 +139,8 @@ class Queries:
             .order_by(_delivery.c.position)
             .limit(limit)
         )
+        if below is not None:
+            query = query.where(_message.c.idx < below)
 
         def work(
             connection: Connection,
@@ -155,9 +159,9 @@ class Queries:
         return items
 
     async def receipts(
-        self, sender: str, after: int, limit: int
+        self, sender: str, after: int, limit: int, below: int | None = None
     ) -> Sequence[tuple[int, Acceptance]]:
-        """The receipts for a sender's messages, by log index."""
+        """The receipts for a sender's messages, by log index; only those below one."""
         table = tables.receipts.c
         query = (
             select(table.idx)
@@ -165,6 +169,8 @@ class Queries:
             .order_by(table.idx)
             .limit(limit)
         )
+        if below is not None:
+            query = query.where(table.idx < below)
 
         def work(connection: Connection) -> list[tuple[int, Acceptance]]:
             indices = list(connection.execute(query).scalars())
@@ -336,6 +342,25 @@ class Queries:
             .limit(_MISSING)
         )
         return {row.idx: row.erased for row in await self._all(query)}
+
+    async def whole(self, given_up: frozenset[int]) -> int:
+        """How many entries from the first one on miss nothing, but for what was given up."""
+        # Each by itself, so that no more is read than the index by type; of one more than were
+        # given up, one was not.
+        lacking = [
+            select(_entry.c.idx).where(lacks).order_by(_entry.c.idx).limit(len(given_up) + 1)
+            for lacks in (
+                _lacks(entries.MESSAGE_ACCEPTED, _message.c.idx),
+                _lacks(entries.RECEIPTS_RECORDED, tables.receipts.c.idx),
+            )
+        ]
+
+        def work(connection: Connection) -> int:
+            size: int = connection.execute(select(tables.log_head.c.size)).scalar_one()
+            found = (index for query in lacking for index in connection.execute(query).scalars())
+            return min((index for index in found if index not in given_up), default=size)
+
+        return await self._database.read(work)
 
     async def join_request(self, code: str) -> JoinRequest | None:
         """The open invitation of a code, with the request made with it."""

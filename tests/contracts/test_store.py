@@ -258,6 +258,55 @@ class TestAStoreThatWentBack:
         assert await rows(store.database) == before
 
 
+class TestALogThatIsMadeWhole:
+    """After a restore entries come back first, and their content part by part."""
+
+    async def remove(self, store, table, index):
+        """Take away what belongs to an entry, as if only the entry had come back."""
+
+        def work(connection):
+            own = select(tables.messages.c.id).where(tables.messages.c.idx == index)
+            copies = tables.deliveries.delete()
+            connection.execute(copies.where(tables.deliveries.c.message_id.in_(own)))
+            connection.execute(table.delete().where(table.c.idx == index))
+
+        await store.database.write(work)
+
+    async def sent(self, store):
+        """Three messages, with a receipt by kg and one by tj; gives the first entry's index."""
+        first = store.recorder.state.tree.size
+        for number in range(3):
+            await store.send(message(id=message_id(number)))
+        for code in ("kg", "tj"):
+            await store.receive(code, 1, 2, 3)
+        return first
+
+    async def test_is_whole_up_to_the_first_entry_that_lacks_its_content(self, store):
+        first = await self.sent(store)
+        assert await store.queries.whole(frozenset()) == first + 5
+        await self.remove(store, tables.receipts, first + 3)
+        assert await store.queries.whole(frozenset()) == first + 3
+        await self.remove(store, tables.messages, first + 1)
+        assert await store.queries.whole(frozenset()) == first + 1
+
+    async def test_is_whole_without_what_was_given_up(self, store):
+        first = await self.sent(store)
+        given_up = frozenset({first + 1, first + 3})
+        await self.remove(store, tables.receipts, first + 3)
+        await self.remove(store, tables.messages, first + 1)
+        assert await store.queries.whole(given_up) == first + 5
+        await self.remove(store, tables.receipts, first + 4)
+        assert await store.queries.whole(given_up) == first + 4
+
+    async def test_is_read_below_an_entry(self, store):
+        first = await self.sent(store)
+        below = first + 2
+        items = await store.queries.inbox("tm", 0, 100, store.time, below)
+        assert [item.position for item in items] == [1, 2]
+        receipts = await store.queries.receipts("kz", -1, 100, first + 4)
+        assert [index for index, _ in receipts] == [first + 3]
+
+
 class TestAFailedCommit:
     async def test_leaves_nothing(self, store):
         before = await dump(store.database)

@@ -262,6 +262,70 @@ async def test_it_comes_back_in_pieces_from_whoever_has_them(settings, clock, tm
         assert (await verify(Check(service.queries, service.offload, hub.vkey))).ok
 
 
+async def received_later(hub):
+    """Three messages, and a receipt by each of two institutions for all of them."""
+    kz = hub.participant("kz")
+    sent = [kz.sign(kz.message()) for _ in range(3)]
+    acceptances = [(await kz.submit(envelope)).acceptance() for envelope in sent]
+    receipts = []
+    for code in ("kg", "tj"):
+        receiver = hub.participant(code)
+        raw = receiver.receipt(*await receiver.inbox())
+        receipts.append((await receiver.post("/v1/receipts", raw)).acceptance())
+    return await held(hub, [*zip(acceptances, sent, strict=True), *((r, None) for r in receipts)])
+
+
+async def inbox_of(hub, after=0):
+    """The positions that tm is given after one, and how far its inbox is said to go."""
+    page = (await hub.participant("tm").get("/v1/inbox", after=after)).json
+    return [item["position"] for item in page["deliveries"]], page["last"]
+
+
+async def receipts_of(hub, after=-1):
+    """The entries of the receipts that kz is given after one, and where it is to go on."""
+    page = (await hub.participant("kz").get("/v1/receipts", after=after)).json
+    return [item["position"] for item in page["receipts"]], page["last"]
+
+
+async def test_who_reads_meanwhile_is_given_nothing_behind_what_is_not_back_yet(
+    settings, clock, tmp_path
+):
+    """It goes on from the last that it read: what came back before that it would never see."""
+    async with older(settings, tmp_path / "copy", received_later) as (hub, lost):
+        start = (await asked(hub, "kg", lost.size))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        first, second, third, one, two = lost.parts
+        await bring(hub, "parts", {"parts": [second, third]})
+        # What it is not given it is not promised either.
+        assert await inbox_of(hub) == ([], 0)
+        await bring(hub, "parts", {"parts": [first, two]})
+        assert await inbox_of(hub) == ([1, 2, 3], 3)
+        assert await inbox_of(hub, after=2) == ([3], 3)
+        assert await inbox_of(hub, after=3) == ([], 3)
+        assert await receipts_of(hub) == ([], -1)
+        await bring(hub, "parts", {"parts": [one]})
+        indices = [one["index"], two["index"]]
+        assert await receipts_of(hub) == (indices, indices[-1])
+
+
+async def test_who_reads_is_given_what_is_there_once_an_operator_gave_up_the_rest(
+    settings, clock, tmp_path
+):
+    async with older(settings, tmp_path / "copy", received_later) as (hub, lost):
+        start = (await asked(hub, "kg", lost.size))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        first, _, third, *_ = lost.parts
+        await bring(hub, "parts", {"parts": [first, third]})
+        assert await inbox_of(hub) == ([1], 1)
+    settings.restored.rename(settings.lost)
+    async with client.running(settings) as hub:
+        assert await inbox_of(hub) == ([1, 3], 3)
+    # Restored once more: what was given up then is waited for no more.
+    settings.restored.touch()
+    async with client.running(settings) as hub:
+        assert await inbox_of(hub) == ([1, 3], 3)
+
+
 async def test_several_may_bring_the_same_at_the_same_time(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]
