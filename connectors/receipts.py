@@ -12,7 +12,7 @@ from connectors.link import HubRefused, Later, ReceiptItem
 from connectors.parts import Parts
 from connectors.tables import Answer, Owed, RecordedReceipt, SentState
 from connectors.verification import Backed
-from schemas import jsontext, receipt
+from schemas import jsontext, receipt, signature
 from schemas.acceptance import Broken
 from schemas.encoding import b64url
 from schemas.receipt import Item, Receipt
@@ -23,18 +23,23 @@ LIMIT = 25
 
 _CURSOR = "receipts"
 
+_OF_A_KEY = frozenset({"unknown-key", "revoked-key", "expired-key"})
+"""Refusals of whatever is signed with a key that is not, or no longer, ours in the directory."""
+
 
 class Answers:
     """The worker that signs the receipts we owe, and offers each until it is recorded.
 
     A receipt is signed once and kept before it is offered. A crash between the two, or a lost
     answer: the same bytes are offered again, and the hub answers as the first time. Positions that
-    the answer does not cover are owed again, and another receipt says them.
+    the answer does not cover are owed again, and another receipt says them; so are those of a
+    receipt whose key ended before it was recorded.
     """
 
     def __init__(self, parts: Parts, private: Ed25519PrivateKey) -> None:
         self._parts = parts
         self._private = private
+        self._kid = signature.thumbprint(private.public_key().public_bytes_raw())
 
     async def step(self) -> None:
         """Sign what is owed, and offer what is signed.
@@ -64,6 +69,11 @@ class Answers:
         try:
             acceptance = await self._parts.link.send_receipt(answer.receipt)
         except HubRefused as refused:
+            if refused.code in _OF_A_KEY and _kid(answer) != self._kid:
+                with store.transaction():
+                    store.answer_refused(answer.number, str(refused))
+                    store.owe_again(_positions(answer))
+                return
             if not refused.final:
                 raise
             with store.transaction():
@@ -197,6 +207,11 @@ def _item(owed: Owed) -> Item:
     code = owed.reason.partition(":")[0]
     reason = f"{code}: {REFUSALS[code].title}" if owed.status == "refused" else ""
     return (owed.id, b64url(owed.entry_hash), owed.position, owed.status, reason)
+
+
+def _kid(answer: Answer) -> str:
+    jws, _ = receipt.parse(answer.receipt)
+    return jws.signatures[0].kid
 
 
 def _positions(answer: Answer) -> set[int]:

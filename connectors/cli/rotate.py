@@ -31,12 +31,8 @@ def rotate(site: Site) -> None:
     """
     with succession.daemon_kept_out(site.config):
         if site.config.keys.exists():
-            folder = succession.next_keys(site.config)
-            if not folder.exists():
-                _check_nothing_waits(site)
-            new = succession.made(folder)
             with progress("Asking the hub"):
-                asyncio.run(_change(site, site.keys(), new))
+                asyncio.run(_change(site, site.keys()))
         # A crash before this: the new keys hold and are not in use yet; doing it again finds out.
         succession.take_over(site.config)
     kid = site.keys().kid
@@ -48,7 +44,7 @@ def rotate(site: Site) -> None:
 
 
 def _check_nothing_waits(site: Site) -> None:
-    """What the present key signed and the hub has not recorded would never be taken afterwards."""
+    """Afterwards no message that the present key signed is taken; receipts are signed anew."""
     waiting = len(Outbox(site.config.outbox).pending())
     receipts = 0
     reader = site.glance()
@@ -62,11 +58,16 @@ def _check_nothing_waits(site: Site) -> None:
         )
 
 
-async def _change(site: Site, old: Keyring, new: Keyring) -> None:
+async def _change(site: Site, old: Keyring) -> None:
     """Have the hub record the change, once, however often this is tried."""
-    stated = _statement(site, old, new)
+    folder = succession.next_keys(site.config)
     try:
-        refused = await _offer(site, old, stated)
+        # After an attempt before, the daemon may have gone on with the present key; but where the
+        # hub has the new one already, it takes nothing of the present one any more.
+        if not (folder.exists() and await _known(site, succession.made(folder))):
+            _check_nothing_waits(site)
+        new = succession.made(folder)
+        refused = await _offer(site, old, _statement(site, old, new))
         # Perhaps it was recorded the last time, and only the answer was lost.
         if refused is not None and not await _known(site, new):
             raise RefusedByHub(f"The hub refused: {refused.detail} The old keys stay in use.")

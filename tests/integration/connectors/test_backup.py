@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from connectors import keys
 from connectors.cli.main import main
+from connectors.link import Unreachable
+from connectors.link.http import HttpLink
 from tests import client
 from tests.simulator.institution import Institution, Log
 from tests.simulator.waiting import until
@@ -88,6 +90,44 @@ async def test_a_lost_connector_comes_back_goes_on_and_witnesses_with_a_new_key(
             await until(lambda: "witness-restored" not in kz.alarm_kinds(), "it is over")
         assert kz.alarm_kinds() == {"own-message", "receipt-differs"}
         assert kg.alarm_kinds() == set()
+
+
+async def test_a_receipt_whose_key_ended_before_it_was_recorded_is_signed_anew(
+    tmp_path, monkeypatch
+):
+    async def cut(link, receipt):
+        raise Unreachable("The line is cut.")
+
+    async with client.running(client.new_settings(tmp_path)) as hub:
+        kz, kg = [await institution(hub, tmp_path, code) for code in ("kz", "kg")]
+        async with kz.running():
+            first = kz.send(audience=["kg"])
+            with monkeypatch.context() as away:
+                away.setattr(HttpLink, "send_receipt", cut)
+                async with kg.running():
+                    await until(lambda: kg.started and waiting(kg), "a receipt that waits")
+            held = await hub.operator.post("/v1/members/kg/hold", reason="A stolen laptop")
+            (tmp_path / "kg.bundle").write_bytes(held.body)
+            await approved(hub, kg, tmp_path / "kg.bundle")
+            async with kg.running():
+                await kz.settled(first)
+                second = kz.send(audience=["kg"])
+                await kz.settled(second)
+                await until(lambda: not waiting(kg), "kg knows its receipts to be recorded")
+                assert "receipt-unrecorded" not in kg.alarm_kinds()
+
+
+def waiting(one):
+    return one.ask(lambda store: store.pending_answers())
+
+
+async def approved(hub, one, bundle):
+    """Join again with new keys, after the old ones were lost or stolen."""
+    asked = await run("join", bundle, "--config", one.path, "--json")
+    fingerprint = json.loads(asked.stdout)["fingerprint"]
+    path = f"/v1/members/{one.code}/approve"
+    assert (await hub.operator.post(path, fingerprint=fingerprint)).status == 200
+    one.keyring = keys.load(one.config.keys)
 
 
 async def test_commands_end_with_a_sentence(tmp_path):

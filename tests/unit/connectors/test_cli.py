@@ -1310,6 +1310,35 @@ async def test_a_lost_answer_is_found_out_when_rotating_again(two, rotations):
     assert len(joined.read(kz.config.joined, "kz").rotations) == 1
 
 
+async def test_what_was_signed_after_an_unfinished_change_of_keys_is_waited_for(
+    two, rotations, monkeypatch, tmp_path
+):
+    _, kz, _ = two
+
+    async def unreachable(link, raw):
+        raise Unreachable("The line is down.")
+
+    with monkeypatch.context() as away:
+        away.setattr(HttpLink, "state_keys", unreachable)
+        await typed(kz.path, "rotate", status=3)
+    await send(kz, bulletin(tmp_path))
+    result = await typed(kz.path, "rotate", status=1)
+    assert "1 messages and 0 receipts" in result.output
+    assert rotations.statements == []
+
+
+async def test_where_the_hub_has_the_new_keys_already_nothing_is_waited_for(
+    two, rotations, tmp_path
+):
+    _, kz, _ = two
+    rotations.lose_answer = True
+    await typed(kz.path, "rotate", status=3)
+    rotations.lose_answer = False
+    await send(kz, bulletin(tmp_path))
+    new = (await told(kz.path, "rotate"))["kid"]
+    assert new != kz.keyring.kid
+
+
 async def test_a_crash_while_the_keys_are_exchanged_is_made_good(two, rotations):
     _, kz, _ = two
     await told(kz.path, "rotate")
