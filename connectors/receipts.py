@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,6 +11,7 @@ from connectors import monitor, verification
 from connectors.alarms import Finding
 from connectors.link import HubRefused, Later, ReceiptItem
 from connectors.parts import Parts
+from connectors.store import Store
 from connectors.tables import Answer, Owed, RecordedReceipt, SentState
 from connectors.verification import Backed
 from schemas import jsontext, receipt, signature
@@ -110,19 +112,19 @@ class Receipts:
         self._parts = parts
         self._settled = settled
         self._wait = wait
+        self._at = -1
 
     async def step(self) -> bool:
         """Ask for the next receipts, waiting for them, and take them; whether there were any.
 
         Raises:
-            LinkError: the hub is away, nothing it gave holds, or a receipt is for a message whose
-                own acceptance did not arrive in time.
+            LinkError: the hub is away, or nothing it gave holds.
         """
-        after = self._parts.store.cursor(_CURSOR, -1)
+        after = self._at = self._parts.store.cursor(_CURSOR, -1)
         page = await self._parts.link.receipts(after, LIMIT, self._wait)
         for item in page.receipts:
             await self._take(item)
-        if page.receipts and self._parts.store.cursor(_CURSOR, -1) == after:
+        if page.receipts and self._at == after == self._parts.store.cursor(_CURSOR, -1):
             raise Later("No receipt that the hub gave is backed by its log.")
         return bool(page.receipts)
 
@@ -142,44 +144,46 @@ class Receipts:
         self._keep(backed, read)
 
     async def _until_settled(self, read: Receipt) -> None:
-        """Wait for the hub's answers to what a receipt is about.
+        """Wait for the hub's answers to what a receipt is about, but not for long.
 
         Over a broker a recipient's receipt can overtake them: that is no trouble yet.
         """
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._wait):
-                while self._unsettled(read) is not None:
+                while any(map(self._is_pending, read.items)):
                     self._settled.clear()
                     await self._settled.wait()
-        except TimeoutError:
-            late = self._unsettled(read)
-            raise Later(f"The receipt for {late} waits for its acceptance.") from None
 
-    def _unsettled(self, read: Receipt) -> str | None:
-        """A message of ours in a receipt that has no answer yet."""
-        for message_id, *_ in read.items:
-            sent = self._parts.store.sent(message_id)
-            if sent is not None and sent.state is SentState.PENDING:
-                return message_id
-        return None
+    def _is_pending(self, item: Item) -> bool:
+        """Whether an item is about a message of ours that has no answer yet."""
+        sent = self._parts.store.sent(item[0])
+        return sent is not None and sent.state is SentState.PENDING
 
     def _keep(self, backed: Backed, read: Receipt) -> None:
         """Commit a receipt with all that it says, and the cursor, at once.
 
-        A crash before the commit: it is asked for again. After it: the next one is.
+        A crash before the commit: it is asked for again. After it: the next one is. What it says
+        of a message without an answer is passed over until there is one (``take_again``).
         """
         store, now, index = self._parts.store, self._parts.now(), backed.opened.index
-        if index <= store.cursor(_CURSOR, -1):
+        at = store.cursor(_CURSOR, -1)
+        # A message got its answer meanwhile: the receipts are asked for again from before this one.
+        if at != self._at or index <= at:
             return
+        passed = [item for item in read.items if self._is_pending(item)]
+        taken = [item for item in read.items if item not in passed]
         findings: list[Finding] = []
         with store.transaction():
-            for item in read.items:
+            for message_id, *_ in passed:
+                store.set_cursor(_about(message_id), min(store.cursor(_about(message_id), at), at))
+            for item in taken:
                 findings += self._item(item, read, backed)
             raw = jsontext.encode(backed.acceptance)
             store.add_receipt(RecordedReceipt(index, read.receiver, raw))
             store.set_cursor(_CURSOR, index)
             raised = store.raise_alarms(findings, now)
-        for message_id, _, _, status, _ in read.items:
+        self._at = index
+        for message_id, _, _, status, _ in taken:
             self._parts.events.receipt(message_id, read.receiver, status)
         self._parts.events.findings(raised)
 
@@ -200,6 +204,20 @@ class Receipts:
             store.settle_expected(settled)
             store.end_alarm("receipt-overdue", monitor.subject(expected), self._parts.now())
         return [finding] if finding else []
+
+
+def take_again(store: Store, message_id: str) -> None:
+    """Go back to the first receipt that came before a message's answer, where one did.
+
+    Within the transaction that keeps the answer. To read a receipt again changes nothing.
+    """
+    at = store.cursor(_CURSOR, -1)
+    store.set_cursor(_CURSOR, min(at, store.cursor(_about(message_id), at)))
+
+
+def _about(message_id: str) -> str:
+    """The cursor up to which the receipts for one message were taken before it had its answer."""
+    return f"{_CURSOR} {message_id}"
 
 
 def _item(owed: Owed) -> Item:

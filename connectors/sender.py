@@ -15,7 +15,7 @@ import asyncio
 
 import msgspec
 
-from connectors import monitor, verification
+from connectors import monitor, receipts, verification
 from connectors.alarms import Finding
 from connectors.link import HubRefused, Later, LinkError
 from connectors.outbox import Outbox
@@ -39,30 +39,45 @@ class Sender:
         self._parts = parts
         self._outbox = outbox
         self._settled = settled
+        self._pending = set(parts.store.pending())
 
     async def step(self) -> None:
-        """Offer every message that waits.
+        """Take in what is in the outbox, and offer every message that waits.
+
+        What is offered is in the store: the file may be gone, as from a backup made meanwhile.
 
         Raises:
             LinkError: the hub is away, does not take anything now, or gave an answer that does not
                 hold. What is left waits for the next time.
         """
-        doubt: LinkError | None = None
         for message_id in self._outbox.pending():
+            self._take_in(message_id)
+            await asyncio.sleep(0)  # many files keep nobody else waiting
+        doubt: LinkError | None = None
+        for message_id in sorted(self._pending):
             try:
-                await self._deal_with(message_id)
+                await self._settle(message_id)
             except Later as later:
                 doubt = later  # about this one message: the others need not wait for it
         if doubt is not None:
             raise doubt
 
-    async def _deal_with(self, message_id: str) -> None:
+    def _take_in(self, message_id: str) -> None:
         sent = self._parts.store.sent(message_id) or self._admit(message_id)
-        if sent is not None and sent.state is SentState.PENDING:
-            await self._offer(sent)
-            self._settled.set()
-        if sent is not None:
+        if sent is None:
+            return
+        if sent.state is SentState.PENDING:
+            self._pending.add(message_id)
+        else:
             self._outbox.remove(message_id)
+
+    async def _settle(self, message_id: str) -> None:
+        sent = self._parts.store.sent(message_id)
+        if sent is not None:
+            await self._offer(sent)
+        self._pending.discard(message_id)
+        self._settled.set()
+        self._outbox.remove(message_id)
 
     def _admit(self, message_id: str) -> Sent | None:
         """Take a new file into the store; what is no message of ours is set aside."""
@@ -127,6 +142,7 @@ class Sender:
             store.settle(settled)
             positions = {code: recipient.position for code, recipient in recipients.items()}
             store.expect_receipts(sent.id, positions, opened.entry.time)
+            receipts.take_again(store, sent.id)
             raised = store.raise_alarms(findings, self._parts.now())
             for kind in ("acceptance-broken", "outbox-waiting"):
                 store.end_alarm(kind, sent.id, self._parts.now())
@@ -153,6 +169,7 @@ class Sender:
         store = self._parts.store
         with store.transaction():
             store.settle(settled)
+            receipts.take_again(store, sent.id)
             raised = store.raise_alarms(findings, self._parts.now())
             store.end_alarm("outbox-waiting", sent.id, self._parts.now())
         self._parts.events.refused(sent.id, refused.code, refused.detail)

@@ -151,6 +151,11 @@ class Reader:
         sql = "SELECT * FROM sent WHERE state = 'pending' AND queued < ? ORDER BY id"
         return self._rows(Sent, sql, time)
 
+    def pending(self) -> list[str]:
+        """The ids of our messages without an answer, the oldest first."""
+        rows = self._select("SELECT id FROM sent WHERE state = 'pending' ORDER BY id")
+        return [msgspec.convert(message_id, str) for (message_id,) in rows]
+
     def erased(self, message_id: str) -> Erased | None:
         """The hub's decision that erased a message, as the followed log has it."""
         return _first(self._rows(Erased, "SELECT * FROM erased WHERE id = ?", message_id))

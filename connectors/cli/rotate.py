@@ -45,16 +45,17 @@ def rotate(site: Site) -> None:
 
 def _check_nothing_waits(site: Site) -> None:
     """Afterwards no message that the present key signed is taken; receipts are signed anew."""
-    waiting = len(Outbox(site.config.outbox).pending())
+    waiting = set(Outbox(site.config.outbox).pending())
     receipts = 0
     reader = site.glance()
     if reader is not None:
         with reader:
+            waiting.update(reader.pending())
             receipts = len(reader.pending_answers())
     if waiting or receipts:
         raise NotSo(
-            f"{waiting} messages and {receipts} receipts signed with the present key wait for the "
-            "hub; let the daemon send them first."
+            f"{len(waiting)} messages and {receipts} receipts signed with the present key wait for "
+            "the hub; let the daemon send them first."
         )
 
 
