@@ -63,12 +63,14 @@ class Sender:
             raise doubt
 
     def _take_in(self, message_id: str) -> None:
-        sent = self._parts.store.sent(message_id) or self._admit(message_id)
-        if sent is None:
-            return
-        if sent.state is SentState.PENDING:
-            self._pending.add(message_id)
-        else:
+        envelope = self._outbox.read(message_id)
+        sent = self._parts.store.sent(message_id)
+        if sent is None or (sent.state is SentState.REFUSED and sent.envelope != envelope):
+            self._admit(message_id, envelope)
+        elif sent.envelope != envelope:
+            sentence = f"The file {message_id} is not what was sent under this id."
+            self._set_aside(message_id, f"{sentence} Give it an id of its own.")
+        elif sent.state is not SentState.PENDING:
             self._outbox.remove(message_id)
 
     async def _settle(self, message_id: str) -> None:
@@ -79,23 +81,24 @@ class Sender:
         self._settled.set()
         self._outbox.remove(message_id)
 
-    def _admit(self, message_id: str) -> Sent | None:
+    def _admit(self, message_id: str, envelope: bytes) -> None:
         """Take a new file into the store; what is no message of ours is set aside."""
-        envelope = self._outbox.read(message_id)
         try:
             read = _read(envelope)
             if read.id != message_id or read.sender != self._parts.code:
                 raise Refused("sender-mismatch", f"It is message {read.id} of {read.sender}.")
         except Refused as refusal:
-            # The alarm first: a crash between the two raises it again, and does not forget it.
-            sentence = f"The file {message_id} is no message of ours: {refusal}"
-            self._parts.found([Finding("outbox-unreadable", message_id, sentence)])
-            self._outbox.set_aside(message_id)
-            return None
+            self._set_aside(message_id, f"The file {message_id} is no message of ours: {refusal}")
+            return
         store = self._parts.store
         with store.transaction():
             store.add_sent(read.id, read.kind, read.in_reply_to, envelope, self._parts.now())
-        return store.sent(message_id)
+        self._pending.add(message_id)
+
+    def _set_aside(self, message_id: str, sentence: str) -> None:
+        # The alarm first: a crash between the two raises it again, and does not forget it.
+        self._parts.found([Finding("outbox-unreadable", message_id, sentence)])
+        self._outbox.set_aside(message_id)
 
     async def _offer(self, sent: Sent) -> None:
         try:

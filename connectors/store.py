@@ -492,7 +492,11 @@ class Store(Reader):
     def add_sent(
         self, message_id: str, kind: str, reply_to: str | None, envelope: bytes, now: str
     ) -> None:
-        """Note a message before it is offered for the first time."""
+        """Note a message before it is offered for the first time.
+
+        It takes the place of one that was refused under its id.
+        """
+        self._write("DELETE FROM sent WHERE id = ? AND state = 'refused'", message_id)
         self._write(
             "INSERT INTO sent (id, kind, reply_to, envelope, state, queued)"
             " VALUES (?, ?, ?, ?, 'pending', ?)",

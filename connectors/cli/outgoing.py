@@ -87,9 +87,11 @@ def put(site: Site, outgoing: Sequence[Outgoing], patience: float | None) -> Non
     A crash between two of them leaves the earlier ones in the outbox: they will be sent.
 
     Raises:
-        NotSo: the disk does not take one of them; those before it will be sent.
+        NotSo: an id stands for another message, and nothing is sent; or the disk does not take one
+            of them, and those before it will be sent.
         RefusedByHub, Unreached: while waiting.
     """
+    _check_ids(site, outgoing)
     outbox = Outbox(site.config.outbox)
     done: list[Outgoing] = []
     for one in outgoing:
@@ -105,14 +107,29 @@ def put(site: Site, outgoing: Sequence[Outgoing], patience: float | None) -> Non
         if site.as_json:
             print_json([{"id": one.message.id, "source": one.source} for one in outgoing])
         return
-    _report(site, outgoing, _wait(site, [one.message.id for one in outgoing], patience))
+    _report(site, outgoing, _wait(site, outgoing, patience))
+
+
+def _check_ids(site: Site, outgoing: Sequence[Outgoing]) -> None:
+    """An id stands for one message; only where the hub refused it, another may take its place."""
+    reader = site.glance()
+    if reader is None:
+        return
+    with reader:
+        for one in outgoing:
+            sent = reader.sent(one.message.id)
+            if sent and sent.state is not SentState.REFUSED and sent.envelope != one.envelope:
+                raise NotSo(
+                    f"{one.source}: Another message was sent as {one.message.id} before; give this "
+                    "one an id of its own. Nothing was sent."
+                )
 
 
 def _list(outgoing: Sequence[Outgoing]) -> str:
     return ", ".join(f"{one.source} ({one.message.id})" for one in outgoing)
 
 
-def _wait(site: Site, ids: Sequence[str], patience: float) -> Mapping[str, Sent]:
+def _wait(site: Site, outgoing: Sequence[Outgoing], patience: float) -> Mapping[str, Sent]:
     """The settled rows of those messages that were answered in time."""
     settled: dict[str, Sent] = {}
     deadline = time.monotonic() + patience
@@ -121,16 +138,22 @@ def _wait(site: Site, ids: Sequence[str], patience: float) -> Mapping[str, Sent]
             reader = site.glance()
             if reader is not None:
                 with reader:
-                    settled.update(_settled(reader, [i for i in ids if i not in settled]))
-            advance(len(settled), len(ids))
-            if len(settled) == len(ids) or time.monotonic() >= deadline:
+                    left = [one for one in outgoing if one.message.id not in settled]
+                    settled.update(_settled(reader, left))
+            advance(len(settled), len(outgoing))
+            if len(settled) == len(outgoing) or time.monotonic() >= deadline:
                 return settled
             time.sleep(_LOOK_EVERY)
 
 
-def _settled(reader: Reader, ids: Sequence[str]) -> dict[str, Sent]:
-    rows = [reader.sent(message_id) for message_id in ids]
-    return {row.id: row for row in rows if row is not None and row.state is not SentState.PENDING}
+def _settled(reader: Reader, outgoing: Sequence[Outgoing]) -> dict[str, Sent]:
+    """The answers to these; what another was told under the same id before is none."""
+    rows = [(one, reader.sent(one.message.id)) for one in outgoing]
+    return {
+        row.id: row
+        for one, row in rows
+        if row and row.state is not SentState.PENDING and row.envelope == one.envelope
+    }
 
 
 def _report(site: Site, outgoing: Sequence[Outgoing], settled: Mapping[str, Sent]) -> None:

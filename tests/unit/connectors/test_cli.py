@@ -328,6 +328,21 @@ async def test_waiting_shows_a_refusal_and_ends_with_4(two, tmp_path):
         assert "REFUSED (schema): By order of the test." in result.output
 
 
+async def test_what_was_refused_can_be_corrected_and_its_own_answer_is_waited_for(two, tmp_path):
+    hub, kz, _ = two
+    fixed = f"id: {uuid7(datetime.now(UTC), bytes(10))}\n"
+    hub.weather.refuse = [("/v1/messages", "schema")]
+    async with running(kz):
+        await told(kz.path, "send", "--wait", bulletin(tmp_path, more=fixed), status=4)
+        better = bulletin(tmp_path, title="A visit, corrected", more=fixed)
+        (answer,) = await told(kz.path, "send", "--wait", better)
+        assert answer["state"] == "accepted"
+        other = bulletin(tmp_path, title="Another visit", more=fixed)
+        result = await typed(kz.path, "send", "--wait", other, status=1)
+    assert f"Another message was sent as {answer['id']} before" in result.output
+    assert kz.outbox.pending() == []
+
+
 async def test_waiting_in_vain_ends_with_3_and_loses_nothing(two, tmp_path):
     _, kz, _ = two
     file = bulletin(tmp_path)

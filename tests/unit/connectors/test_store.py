@@ -237,6 +237,17 @@ def test_a_message_of_ours_waits_with_the_reason_why_and_is_settled_once(store):
     assert store.queued_before(time(1)) == []
 
 
+def test_a_message_takes_the_place_of_a_refused_one_and_of_no_other(store):
+    refused = queue(store)
+    with store.transaction():
+        store.settle(msgspec.structs.replace(refused, state=SentState.REFUSED, code="schema"))
+    sent = queue(store)
+    assert (sent.state, sent.code) == (SentState.PENDING, None)
+    accept(store, sent)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        queue(store)
+
+
 def test_receipts_are_waited_for_until_they_come(store):
     sent = queue(store)
     accept(store, sent)
