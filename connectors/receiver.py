@@ -21,7 +21,7 @@ from connectors.parts import Parts
 from connectors.tables import InboxState, Received
 from connectors.verification import Entered
 from schemas import jsontext
-from schemas.acceptance import Broken
+from schemas.acceptance import Acceptance, Broken
 from schemas.jsontext import Json
 from schemas.message import Message
 from schemas.refusal import Refused
@@ -129,9 +129,12 @@ class Receiver:
 
     async def _judge(self, item: InboxItem) -> Judged:
         try:
+            if item.proof is None:
+                # Half of each would be a message that nobody is shown, with a receipt for it.
+                raise Broken("it is neither a delivery nor a tombstone")
             if item.tombstone == "erased":
-                return Judged(await self._erased(item))
-            entry, envelope = await self._backed(item)
+                return Judged(await self._erased(item, item.proof))
+            entry, envelope = await self._backed(item, item.proof)
         except Broken as broken:
             return Judged(None, [monitor.unbacked(item.position, str(broken), _evidence(item))])
         row = self._row(item, entry)
@@ -151,15 +154,13 @@ class Receiver:
         valid = replace(row, reply_to=read.in_reply_to, status=RECEIVED)
         return Judged(valid, findings, read)
 
-    async def _backed(self, item: InboxItem) -> tuple[Entered, bytes]:
+    async def _backed(self, item: InboxItem, proof: Acceptance) -> tuple[Entered, bytes]:
         """The entry behind an item, and the envelope, empty for a tombstone.
 
         Raises:
             Broken: the log that we follow does not back it.
         """
-        if item.proof is None:
-            raise Broken("it is neither a delivery nor a tombstone")
-        entry = verification.entered(verification.back(item.proof, self._parts.log))
+        entry = verification.entered(verification.back(proof, self._parts.log))
         verification.own_position(entry, self._parts.code)
         envelope = b""
         if item.delivery is not None:
@@ -169,7 +170,7 @@ class Receiver:
             raise Broken("its checkpoint is of another history")
         return entry, envelope
 
-    async def _erased(self, item: InboxItem) -> Received:
+    async def _erased(self, item: InboxItem, proof: Acceptance) -> Received:
         """What stands where an erased message was.
 
         Of the acceptance only the entry is left: it does not say our position any more. The
@@ -178,9 +179,7 @@ class Receiver:
         Raises:
             Broken: the log that we follow has no such decision.
         """
-        if item.acceptance is None:
-            raise Broken("the tombstone has no acceptance")
-        backed = verification.back_erased(item.acceptance, self._parts.log)
+        backed = verification.back_erased(proof, self._parts.log)
         if not await self._parts.follows(backed):
             raise Broken("its checkpoint is of another history")
         opened = backed.opened
@@ -189,7 +188,7 @@ class Receiver:
         return Received(
             position=item.position,
             state=InboxState.ERASED,
-            raw=jsontext.encode(item.acceptance),
+            raw=jsontext.encode(proof),
             received=self._parts.now(),
             id=opened.entry.subject,
             sender=opened.entry.actor,

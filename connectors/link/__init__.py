@@ -80,8 +80,10 @@ class InboxItem(msgspec.Struct, frozen=True):
 
     @property
     def proof(self) -> Acceptance | None:
-        """The acceptance, whichever of the two it is; None where the item is neither."""
-        return self.delivery.acceptance if self.delivery else self.acceptance
+        """The acceptance, whichever of the two it is; None where the item is neither or both."""
+        if self.tombstone is not None:
+            return self.acceptance if self.delivery is None else None
+        return self.delivery.acceptance if self.delivery and self.acceptance is None else None
 
 
 class InboxPage(msgspec.Struct, frozen=True):

@@ -58,6 +58,8 @@ class Lies:
         """recipients whose next message gets the position of the last one again."""
         self.tamper: Callable[[bytes], bytes] | None = None
         """what is done to an envelope on its way to a recipient."""
+        self.disguise: Callable[[Item], Item] = lambda item: item
+        """what is done to a delivery on its way to a recipient."""
         self.break_acceptance: Callable[[Acceptance], Acceptance] | None = None
         """what is done to an acceptance on its way to the sender."""
         self.change_receipt: Callable[[bytes], bytes] | None = None
@@ -398,7 +400,7 @@ class SimulatedHub:
         if self.lies.tamper is not None:
             envelope = self.lies.tamper(envelope)
         delivery = {**msgspec.structs.asdict(acceptance), "envelope": b64url(envelope)}
-        return {"position": position, "delivery": delivery}
+        return self.lies.disguise({"position": position, "delivery": delivery})
 
     # --- Receipts ---
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import msgspec
+import pytest
 
 from connectors.config import HubConfig
 from connectors.tables import InboxState, SentState
@@ -184,6 +185,46 @@ async def test_a_tampered_envelope_is_no_delivery_and_the_true_one_is_taken_late
         assert not kg.has(sent)
         assert calm(kz)
         hub.lies.tamper = None
+        await kg.sees(sent)
+        await kz.settled(sent)
+
+
+def acceptance_in(item):
+    return {name: value for name, value in item["delivery"].items() if name != "envelope"}
+
+
+def only_accepted(item):
+    return {"position": item["position"], "acceptance": acceptance_in(item)}
+
+
+def called_expired(item):
+    return {**item, "tombstone": "expired"}
+
+
+def called_expired_and_accepted(item):
+    return {**item, "tombstone": "expired", "acceptance": acceptance_in(item)}
+
+
+def delivered_and_accepted(item):
+    return {**item, "acceptance": acceptance_in(item)}
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [only_accepted, called_expired, called_expired_and_accepted, delivered_and_accepted],
+)
+async def test_what_is_half_a_delivery_and_half_a_tombstone_hides_no_message(disguise):
+    async with region() as (hub, kz, kg, tj):
+        hub.lies.disguise = disguise
+        sent = kz.send()
+        await kg.alarmed("delivery-broken")
+        await tj.alarmed("delivery-broken")
+        assert "neither a delivery nor a tombstone" in sentence(kg, "delivery-broken")
+        assert kg.ask(lambda store: store.last_position()) == 0
+        await until(lambda: kz.receipts(sent), "accepted")
+        assert kz.receipts(sent) == {"kg": "waiting", "tj": "waiting"}
+        assert calm(kz)
+        hub.lies.disguise = lambda item: item
         await kg.sees(sent)
         await kz.settled(sent)
 
