@@ -102,7 +102,11 @@ Results: TypeAlias = "Sequence[Recorded | Refused]"
 
 
 class Recorder:
-    """The one writer of the log in this process."""
+    """The one writer of the log in this process.
+
+    ``stale`` says that rows may have come under a log of the same size, so that the next commit
+    reads the state anew.
+    """
 
     def __init__(
         self,
@@ -128,6 +132,7 @@ class Recorder:
         self.state = state
         self.clock = clock
         self.failing: str | None = None
+        self.stale = False
         self._journal = journal
         self._key = key
         self._random_bytes = random_bytes
@@ -223,6 +228,8 @@ class Recorder:
         except Exception as error:
             # Rolled back: nothing of the batch is written, and nothing was promised. The loop
             # outlives any one batch.
+            if not isinstance(error, StorageError):
+                self.stale = True  # a row that is there already: we do not know of it
             if len(jobs) > 1 and not isinstance(error, StorageError):
                 # A fault of ours about one job is not its neighbours'.
                 return [result for job in jobs for result in await self._record([job])]
@@ -284,8 +291,9 @@ class Recorder:
                 "lost some of them, as after a failover to a standby that was behind; nothing is "
                 "signed (deploy/runbooks/signing-stopped.md)"
             )
-        if size != tree.size:
+        if size != tree.size or self.stale:
             self.state = transaction.state(self.state)
+            self.stale = False
 
 
 def write_entries(transaction: Transaction, entries: Sequence[Sequenced]) -> Sequence[bytes]:

@@ -59,7 +59,11 @@ class Restorer:
             StorageError: the database did not take it.
         """
         self._check_wanted()
+        self._lack()
+        # Whoever brought it may be gone before the end: what is stored has to be known here, too.
+        return await asyncio.shield(self._extend(piece))
 
+    async def _extend(self, piece: Piece) -> int:
         def work(transaction: Transaction) -> int:
             transaction.head(0)  # takes the lock
             state = transaction.state(NOTHING)
@@ -73,7 +77,6 @@ class Restorer:
             transaction.write(batch, appended)
             return appended.tree.size
 
-        self._lack()
         async with self._one_at_a_time:
             await self._witnesses.thaw()
             size = await self._journal.transact(work)
@@ -100,12 +103,13 @@ class Restorer:
                     taken += await self._journal.transact(self._filler(found))
             if taken:
                 log.warning("tail.filled", taken=taken)
-                await self._reload()
         return taken
 
     def _filler(self, found: Found) -> Callable[[Transaction], bool]:
         def work(transaction: Transaction) -> bool:
             transaction.head(0)
+            # Whoever brought it may be gone before the end; its positions are taken all the same.
+            self._recorder.stale = True
             needs, now = Needs(), self._recorder.clock()
             found.needs(needs)
             batch = Batch(transaction.state(NOTHING), transaction.facts(needs, now), now, b"")

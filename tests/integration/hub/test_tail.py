@@ -338,6 +338,32 @@ async def test_several_may_bring_the_same_at_the_same_time(settings, clock, tmp_
         assert sum(a["taken"] for a in filled if a.status == 200) == len(lost.parts)
 
 
+async def test_what_came_back_has_its_position_though_whoever_brought_it_went_away(
+    settings, clock, tmp_path, monkeypatch
+):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        *others, last, receipt = lost.parts
+        await bring(hub, "parts", {"parts": [*others, receipt]})
+        journal, stored = hub.service.restorer._journal, asyncio.Event()
+        transact = journal.transact
+
+        async def never_answered(work):
+            await transact(work)
+            stored.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(journal, "transact", never_answered)
+        bringing = asyncio.create_task(bring(hub, "parts", {"parts": [last]}))
+        await stored.wait()
+        bringing.cancel()
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert (await hub.participant("kz").send()).status == 201
+        assert [at for at, _ in await hub.participant("kg").inbox()] == [1, 2, 3, 4, 5]
+
+
 async def test_nothing_is_signed_while_a_message_s_content_is_missing(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]

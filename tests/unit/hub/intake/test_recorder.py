@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from hub.intake import recorder as recording
 from hub.intake.batch import Batch, Loaded, Outcome, State, Token
@@ -111,6 +112,12 @@ class Refuse(Append):
 class Break(Append):
     def decide(self, batch):
         raise ZeroDivisionError
+
+
+class Deliver(Append):
+    def decide(self, batch):
+        batch.deliver(self._subject)
+        return super().decide(batch)
 
 
 class Hub:
@@ -254,6 +261,14 @@ class TestAFailure:
         assert (good.outcome.index, also_good.outcome.index) == (0, 1)
         assert isinstance(broken, Refused)
         assert broken.code == "storage"
+
+    async def test_that_is_about_a_row_has_the_state_read_anew(self, hub):
+        """Positions were given in the database though the log has its size."""
+        await hub.record(Append())
+        hub.journal.state = replace(hub.journal.state, positions={"kg": 7})
+        await hub.record(Break())
+        await hub.record(Deliver("kg"))
+        assert hub.recorder.state.positions == {"kg": 8}
 
 
 class TestAnotherHubOnTheSameLog:
