@@ -145,6 +145,7 @@ async def _assemble(
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
     given_up = await recovery.given_up(settings, queries)
+    await recovery.wait_where_content_lacks(settings, queries, given_up)
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
@@ -160,7 +161,7 @@ async def _assemble(
 
     def lack() -> None:
         if not settings.restored.exists():
-            settings.restored.touch()
+            configuration.write_new(settings.restored, b"", 0o600)
         if not watched.waiting:
             watched.wait_for_witnesses(recorder.state.directory, release)
 

@@ -103,6 +103,29 @@ async def given_up(settings: Settings, queries: Queries) -> frozenset[int]:
     return frozenset(map(int, lines))
 
 
+async def wait_where_content_lacks(
+    settings: Settings, queries: Queries, given_up: frozenset[int]
+) -> None:
+    """Leave the file ``restored`` where another hub has begun to have this log made whole.
+
+    Positions of messages that are not back yet would be given again.
+
+    Raises:
+        StartError: the file cannot be written.
+    """
+    page = await queries.missing()
+    while page and page.keys() <= given_up:
+        page = await queries.missing(max(page))
+    if page and not settings.restored.exists():
+        log.warning("content.missing", first=min(page.keys() - given_up))
+        try:
+            configuration.write_new(settings.restored, b"", 0o600)
+        except OSError as error:
+            raise StartError(
+                f"The file {settings.restored} cannot be written: {error.strerror}."
+            ) from None
+
+
 async def _list_missing(path: Path, queries: Queries) -> str:
     """What lacks its content now, without what a recorded decision erased."""
     indices, after = list[int](), -1

@@ -11,7 +11,7 @@ import structlog
 
 from hub.intake.access import ACCESS_REVOKED
 from hub.intake.batch import NOTHING, Batch, Loaded, Needs
-from hub.intake.recorder import Journal, Recorder, Transaction, write_entries
+from hub.intake.recorder import Journal, Recorder, StorageError, Transaction, write_entries
 from hub.intake.tail import Found, write_erasure
 from hub.ledger import tail
 from hub.ledger.queries import Queries
@@ -100,10 +100,22 @@ class Restorer:
                 if part.index in missing:
                     [raw] = await self._queries.entries(part.index, part.index + 1)
                     found = Found(part, raw, missing.pop(part.index), self._listed())
-                    taken += await self._journal.transact(self._filler(found))
+                    taken += await self._back(found)
             if taken:
                 log.warning("tail.filled", taken=taken)
         return taken
+
+    async def _back(self, found: Found) -> bool:
+        """Bring one part back; whether it is there now."""
+        try:
+            return await self._journal.transact(self._filler(found))
+        except (Refused, StorageError):
+            raise
+        except Exception:
+            # Another entry has its position, or whatever is its own: it is for an operator to give
+            # up, and the others come back all the same.
+            log.exception("tail.left_out", index=found.index)
+            return False
 
     def _filler(self, found: Found) -> Callable[[Transaction], bool]:
         def work(transaction: Transaction) -> bool:

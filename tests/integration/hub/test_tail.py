@@ -364,6 +364,40 @@ async def test_what_came_back_has_its_position_though_whoever_brought_it_went_aw
         assert [at for at, _ in await hub.participant("kg").inbox()] == [1, 2, 3, 4, 5]
 
 
+async def test_another_hub_that_starts_upon_half_of_the_content_waits_for_the_rest(
+    settings, clock, tmp_path
+):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        await bring(hub, "parts", {"parts": lost.parts[:2]})
+    settings.restored.unlink()  # it has a folder of its own, and no such file in it
+    async with client.running(settings) as hub:
+        assert (await hub.participant("kz").send()).code == "storage"
+        assert settings.restored.exists()
+        assert (await bring(hub, "parts", {"parts": lost.parts[2:]}))["taken"] == 3
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert not settings.restored.exists()
+        assert (await hub.participant("kz").send()).status == 201
+        assert [at for at, _ in await hub.participant("kg").inbox()] == [1, 2, 3, 4, 5]
+
+
+async def test_a_part_that_cannot_come_back_keeps_no_other_one_out(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        first, second, third, *others = lost.parts
+        await bring(hub, "parts", {"parts": [first]})
+        message_id = entries.decode(lost.raws[first["index"]]).subject
+        # What stands at the third one's position is not to be explained.
+        row = "INSERT INTO deliveries (recipient, position, message_id, state) VALUES (?, ?, ?, ?)"
+        edit(settings, row, "kg", 3, message_id, "waiting")
+        answer = await bring(hub, "parts", {"parts": [second, third, *others]})
+        assert answer["taken"] == len([second, *others])
+        assert (await asked(hub, "kg", lost.size))["missing"] == [third["index"]]
+
+
 async def test_nothing_is_signed_while_a_message_s_content_is_missing(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]
