@@ -145,7 +145,7 @@ async def _assemble(
     queries = StoreQueries(database)
     state = await _checked_state(settings, key, queries)
     given_up = await recovery.given_up(settings, queries)
-    await recovery.wait_where_content_lacks(settings, queries, given_up)
+    await recovery.wait_where_content_lacks(settings, queries, given_up.entries)
     bells = Bells()
     metrics = Metrics(version("nhri-exchange"), settings.origin)
     listeners.append(lambda committed: bells.ring(committed.touched | {wakeup.LOG}))
@@ -155,7 +155,7 @@ async def _assemble(
         for listener in listeners:
             listener(committed)
 
-    watched = await _witnesses(settings, key, database, queries, state)
+    watched = await _witnesses(settings, key, database, queries, state, given_up.entries)
 
     back = False
 
@@ -204,7 +204,7 @@ async def _assemble(
         strangers=Strangers(),
         metrics=metrics,
         patrol=Patrol(
-            lambda: Check(queries, offload, key.vkey, erasures.listed, given_up),
+            lambda: Check(queries, offload, key.vkey, erasures.listed, given_up.content),
             lambda damage: _distrust(settings, watched, damage),
             metrics.verified,
             settings.restored.exists,
@@ -226,11 +226,16 @@ async def _assemble(
 
 
 async def _witnesses(
-    settings: Settings, key: LogKey, database: Database, queries: StoreQueries, state: State
+    settings: Settings,
+    key: LogKey,
+    database: Database,
+    queries: StoreQueries,
+    state: State,
+    given_up: frozenset[int],
 ) -> Witnesses:
     """What witnesses said, and what an earlier run left that forbids to sign."""
     policy = configuration.quorum_policy(settings)
-    watched = Witnesses(StoredWitnesses(database), queries, key.vkey, policy, _clock)
+    watched = Witnesses(StoredWitnesses(database), queries, key.vkey, policy, _clock, given_up)
     if settings.restored.exists():
         watched.wait_for_witnesses(state.directory, settings.restored.unlink)
         await watched.thaw()

@@ -6,10 +6,12 @@ lack their content are written into it, once: whatever goes missing later is dam
 """
 
 import contextlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from hub import backup
@@ -17,11 +19,14 @@ from hub import settings as configuration
 from hub.backup import Backup, BackupError, Manifest, Progress
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import LogKey
+from hub.ledger.witnesses import lacking
 from hub.settings import Settings, StartError
 from hub.store import copies, database
 from schemas.encoding import format_time
 
 _LOST: Final = "# Entries whose content was lost with a database and given up; one number a line."
+
+_LINE: Final = re.compile(r"(?P<index>[0-9]+)(?P<erased> erased)?")
 
 log = structlog.get_logger("hub")
 
@@ -83,7 +88,14 @@ async def restore(settings: Settings, path: Path, told: Progress) -> Manifest:
     return found.manifest
 
 
-async def given_up(settings: Settings, queries: Queries) -> frozenset[int]:
+class GivenUp(msgspec.Struct, frozen=True):
+    """Entries that were given up; ``content`` is without those whose message was erased anyway."""
+
+    entries: frozenset[int]
+    content: frozenset[int]
+
+
+async def given_up(settings: Settings, queries: Queries) -> GivenUp:
     """The entries whose content was given up as lost.
 
     A crash before the list is in its place: it is made at the next start.
@@ -98,9 +110,12 @@ async def given_up(settings: Settings, queries: Queries) -> frozenset[int]:
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"The list of what was lost {settings.lost}: {error}.") from None
     lines = [line for line in (text or "").splitlines() if not line.startswith("#")]
-    if wrong := next((line for line in lines if not line.isdecimal()), None):
+    found = {line: _LINE.fullmatch(line) for line in lines}
+    if wrong := next((line for line, matched in found.items() if not matched), None):
         raise StartError(f"{settings.lost} has the line {wrong!r}, which is no entry's number.")
-    return frozenset(map(int, lines))
+    known = {int(matched["index"]): matched["erased"] for matched in found.values() if matched}
+    content = frozenset(index for index, erased in known.items() if not erased)
+    return GivenUp(frozenset(known), content)
 
 
 async def wait_where_content_lacks(
@@ -113,11 +128,9 @@ async def wait_where_content_lacks(
     Raises:
         StartError: the file cannot be written.
     """
-    page = await queries.missing()
-    while page and page.keys() <= given_up:
-        page = await queries.missing(max(page))
-    if page and not settings.restored.exists():
-        log.warning("content.missing", first=min(page.keys() - given_up))
+    missing = await lacking(queries, given_up)
+    if missing and not settings.restored.exists():
+        log.warning("content.missing", first=min(missing))
         try:
             configuration.write_new(settings.restored, b"", 0o600)
         except OSError as error:
@@ -127,15 +140,18 @@ async def wait_where_content_lacks(
 
 
 async def _list_missing(path: Path, queries: Queries) -> str:
-    """What lacks its content now, without what a recorded decision erased."""
-    indices, after = list[int](), -1
+    """What lacks its content now; of a message that was erased only its positions are lost."""
+    missing, after = dict[int, int | None](), -1
     while page := await queries.missing(after):
-        indices += [index for index, erased in page.items() if erased is None]
+        missing |= page
         after = max(page)
-    text = "".join(f"{line}\n" for line in (_LOST, *indices))
+    lines = [
+        f"{index}" if erased is None else f"{index} erased" for index, erased in missing.items()
+    ]
+    text = "".join(f"{line}\n" for line in (_LOST, *lines))
     draft = path.with_name(f".{path.name}")
     draft.unlink(missing_ok=True)
     configuration.write_new(draft, text.encode("ascii"), 0o600)
     draft.replace(path)
-    log.warning("content.given_up", entries=len(indices))
+    log.warning("content.given_up", entries=len(missing))
     return text

@@ -16,7 +16,8 @@ from hub.intake.tail import Found, write_erasure
 from hub.ledger import tail
 from hub.ledger.queries import Queries
 from hub.ledger.sequence import Appended, LogKey
-from hub.ledger.witnesses import Witnesses
+from hub.ledger.witnesses import Witnesses, lacking
+from schemas.jsontext import MAX_SAFE_INTEGER
 from schemas.refusal import Refused
 from schemas.tail import Part, Piece
 
@@ -95,8 +96,12 @@ class Restorer:
         taken = 0
         # What two bring at the same time is missing only once.
         async with self._one_at_a_time:
-            missing = dict(await self._queries.missing())
+            missing, end = dict[int, int | None](), -1
             for part in sorted(parts, key=lambda part: part.index):
+                if part.index > end:
+                    given_up, before = self._witnesses.given_up, part.index - 1
+                    missing = await lacking(self._queries, given_up, before)
+                    end = max(missing, default=MAX_SAFE_INTEGER)
                 if part.index in missing:
                     [raw] = await self._queries.entries(part.index, part.index + 1)
                     found = Found(part, raw, missing.pop(part.index), self._listed())

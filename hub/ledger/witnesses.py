@@ -134,6 +134,7 @@ class Witnesses:
         vkey: Vkey,
         fixed: Policy | None,
         clock: Callable[[], datetime],
+        given_up: frozenset[int] = frozenset(),
     ) -> None:
         """Work on this store.
 
@@ -143,7 +144,9 @@ class Witnesses:
             vkey: the log's verifier key.
             fixed: the quorum policy of the settings; None for the one of the region.
             clock: gives the time.
+            given_up: entries whose content is lost, and an operator decided to go on without it.
         """
+        self.given_up = given_up
         self.seen: dict[str, datetime] = {}
         self.damage: str | None = None
         self._store = store
@@ -153,6 +156,7 @@ class Witnesses:
         self._clock = clock
         self._contradiction: str | None = None
         self._asked: set[str] = set()
+        self._offered: dict[str, int] = {}
         self._release: Callable[[], None] | None = None
 
     # --- Signing, and when not ---
@@ -280,7 +284,7 @@ class Witnesses:
         have = await self._size()
         if self.stopped is None:
             return Wanted(False, have, ())
-        missing = tuple(await self._queries.missing())
+        missing = await self._offer(code)
         self._asked.discard(code)
         if size <= have and not missing:
             self._heard(code, directory)
@@ -322,6 +326,17 @@ class Witnesses:
         return await self._store.cosigned(watcher, token, lines, self._holder(directory))
 
     # --- Inside ---
+
+    async def _offer(self, code: str) -> tuple[int, ...]:
+        """What is missing, for somebody who brings it; each time what comes after the last time.
+
+        What nobody has does not stand for ever before what somebody has.
+        """
+        page = await lacking(self._queries, self.given_up, self._offered.get(code, -1))
+        if not page:
+            page = await lacking(self._queries, self.given_up)
+        self._offered[code] = max(page, default=-1)
+        return tuple(page)
 
     async def _candidate(self, directory: Directory) -> bytes | None:
         wanted = self.policy(directory)
@@ -413,6 +428,21 @@ class _Guarded:
         if self._witnesses.stopped is not None:
             raise StorageError(self._witnesses.stopped)
         return await self._journal.transact(work)
+
+
+async def lacking(
+    queries: Queries, given_up: frozenset[int], after: int = -1
+) -> dict[int, int | None]:
+    """The next entries after this one that lack their content, without what was given up.
+
+    With each the later entry that erased its message, if one did; empty where there are none.
+    """
+    while page := await queries.missing(after):
+        wanted = {index: erased for index, erased in page.items() if index not in given_up}
+        if wanted:
+            return wanted
+        after = max(page)
+    return {}
 
 
 def overdue(standing: Standing, now: datetime) -> set[str]:

@@ -12,6 +12,7 @@ from hub import upkeep
 from hub.ledger import patrol
 from hub.ledger.verify import Check, verify
 from hub.settings import StartError
+from hub.store import queries as store
 from schemas import checkpoint, merkle, note
 from schemas import entry as entries
 from schemas.acceptance import open_acceptance
@@ -362,6 +363,52 @@ async def test_what_came_back_has_its_position_though_whoever_brought_it_went_aw
             await asked(hub, code, lost.size)
         assert (await hub.participant("kz").send()).status == 201
         assert [at for at, _ in await hub.participant("kg").inbox()] == [1, 2, 3, 4, 5]
+
+
+async def test_what_nobody_has_does_not_stand_before_what_somebody_has(
+    settings, clock, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(store, "_MISSING", 2)  # instead of 1,000
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+        one, two, three, four, five = (part["index"] for part in lost.parts)
+        offered = [(await asked(hub, "kg", lost.size))["missing"] for _ in range(4)]
+        assert offered == [[one, two], [three, four], [five], [one, two]]
+        assert (await asked(hub, "tj", lost.size))["missing"] == [one, two]
+        # Whatever is missing is taken, wherever it stands.
+        assert (await bring(hub, "parts", {"parts": lost.parts[1:4]}))["taken"] == 3
+        assert (await asked(hub, "tm", lost.size))["missing"] == [one, five]
+
+
+async def test_what_was_given_up_is_not_waited_for_after_a_later_restore(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+    settings.restored.rename(settings.lost)
+    async with client.running(settings) as hub:
+        assert (await hub.participant("kz").send()).status == 201
+        size = await hub.size()
+    settings.restored.touch()
+    async with client.running(settings) as hub:
+        assert (await asked(hub, "kg", size))["missing"] == []
+        assert (await bring(hub, "parts", {"parts": lost.parts}))["taken"] == 0
+        for code in REGION:
+            await asked(hub, code, size)
+        assert (await hub.participant("kz").send()).status == 201
+
+
+async def test_so_it_is_with_what_was_erased_before_it_was_given_up(settings, clock, tmp_path):
+    async with older(settings, tmp_path / "copy", erased_later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, lost.size))
+    settings.restored.rename(settings.lost)
+    for _ in range(2):
+        async with client.running(settings) as hub:
+            assert (await hub.participant("kz").send()).status == 201
+            verdict = (await hub.operator.get("/v1/audit/verify")).json
+            assert (verdict["ok"], verdict["erased"]) == (True, 1)
+        assert not settings.restored.exists()
 
 
 async def test_another_hub_that_starts_upon_half_of_the_content_waits_for_the_rest(
