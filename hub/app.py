@@ -169,7 +169,7 @@ async def _assemble(
         # Where the database went back the file stays until a start: what this hub knows is longer
         # than the database, whatever the witnesses say.
         if not back:
-            settings.restored.unlink()
+            settings.restored.unlink(missing_ok=True)
 
     def went_back() -> None:
         nonlocal back
@@ -237,7 +237,8 @@ async def _witnesses(
     policy = configuration.quorum_policy(settings)
     watched = Witnesses(StoredWitnesses(database), queries, key.vkey, policy, _clock, given_up)
     if settings.restored.exists():
-        watched.wait_for_witnesses(state.directory, settings.restored.unlink)
+        release = functools.partial(settings.restored.unlink, missing_ok=True)
+        watched.wait_for_witnesses(state.directory, release)
         await watched.thaw()
     with contextlib.suppress(FileNotFoundError):
         watched.distrust(settings.damaged.read_text("utf-8").strip())

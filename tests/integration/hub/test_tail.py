@@ -411,6 +411,16 @@ async def test_so_it_is_with_what_was_erased_before_it_was_given_up(settings, cl
         assert not settings.restored.exists()
 
 
+async def test_the_file_may_be_gone_before_the_witnesses_have_been_heard(settings, clock):
+    settings.restored.touch()
+    async with client.running(settings) as hub:
+        settings.restored.unlink()
+        size = await hub.size()
+        for code in REGION:
+            assert (await hub.participant(code).get("/v1/witness/tail", size=size)).status == 200
+        assert (await hub.participant("kz").send()).status == 201
+
+
 async def test_another_hub_that_starts_upon_half_of_the_content_waits_for_the_rest(
     settings, clock, tmp_path
 ):
