@@ -64,7 +64,7 @@ async def wanted(hub: Service, asked: Asked) -> web.Response:
 async def extend(hub: Service, asked: Asked) -> web.Response:
     """``POST /v1/witness/tail``: entries that follow on those that are left."""
     piece = await _brought(asked, Piece)
-    return answer(Extended(await _stored(hub.restorer.extend(piece))))
+    return answer(Extended(await _stored(hub.restorer.extend(piece, asked.principal.name))))
 
 
 async def fill(hub: Service, asked: Asked) -> web.Response:

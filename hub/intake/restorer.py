@@ -52,8 +52,8 @@ class Restorer:
         self._listed = listed
         self._one_at_a_time = asyncio.Lock()
 
-    async def extend(self, piece: Piece) -> int:
-        """Append entries that were signed before; gives the size of the log.
+    async def extend(self, piece: Piece, code: str) -> int:
+        """Append entries that were signed before and ``code`` brought; gives the size of the log.
 
         Raises:
             Refused: nothing is missing, or the piece is not of this log.
@@ -62,9 +62,9 @@ class Restorer:
         self._check_wanted()
         self._lack()
         # Whoever brought it may be gone before the end: what is stored has to be known here, too.
-        return await asyncio.shield(self._extend(piece))
+        return await asyncio.shield(self._extend(piece, code))
 
-    async def _extend(self, piece: Piece) -> int:
+    async def _extend(self, piece: Piece, code: str) -> int:
         def work(transaction: Transaction) -> int:
             transaction.head(0)  # takes the lock
             state = transaction.state(NOTHING)
@@ -82,6 +82,9 @@ class Restorer:
             await self._witnesses.thaw()
             size = await self._journal.transact(work)
             log.warning("tail.extended", start=piece.start, size=size)
+            if piece.proof:
+                # More than this was signed. A crash before it is kept: the next piece shows it.
+                await self._witnesses.show(code, piece.checkpoint.encode())
             await self._reload()
         return size
 

@@ -325,6 +325,15 @@ class Witnesses:
         watcher = Watcher(code, head.size, format_time(now))
         return await self._store.cosigned(watcher, token, lines, self._holder(directory))
 
+    async def show(self, code: str, raw: bytes) -> None:
+        """Take a checkpoint of ours that is beyond the log; nothing is signed until that is back.
+
+        Raises:
+            NoteError: it is no checkpoint.
+        """
+        signed = note.parse_note(raw)
+        await self._contradicted(code, signed, checkpoint.parse(signed.text))
+
     # --- Inside ---
 
     async def _offer(self, code: str) -> tuple[int, ...]:

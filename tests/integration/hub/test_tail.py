@@ -327,6 +327,25 @@ async def test_who_reads_is_given_what_is_there_once_an_operator_gave_up_the_res
         assert await inbox_of(hub) == ([1, 3], 3)
 
 
+async def test_what_a_piece_proves_to_be_signed_is_waited_for_whatever_witnesses_say(
+    settings, clock, tmp_path
+):
+    async with older(settings, tmp_path / "copy", later) as (hub, lost):
+        start = (await asked(hub, "kg", 0))["size"]
+        await bring(hub, "tail", lost.piece(start, start + 1), "undp")
+        for code in REGION:
+            await asked(hub, code, start + 1)
+    settings.restored.unlink(missing_ok=True)
+    async with client.running(settings) as hub:  # over a restart as well
+        assert (await hub.participant("kz").send()).code == "storage"
+        stopped = (await hub.operator.get("/v1/status"))["signing_stopped"]
+        assert f"undp holds a checkpoint of {lost.size} entries" in stopped
+        await whole(hub, lost)
+        for code in REGION:
+            await asked(hub, code, lost.size)
+        assert (await hub.participant("kz").send()).status == 201
+
+
 async def test_several_may_bring_the_same_at_the_same_time(settings, clock, tmp_path):
     async with older(settings, tmp_path / "copy", later) as (hub, lost):
         start = (await asked(hub, "kg", 0))["size"]
