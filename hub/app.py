@@ -256,6 +256,7 @@ def _publisher(
         lambda: tuple(recorder.state.directory.participants),
         lambda: format_time(_clock()),
         metrics,
+        settings.restored.exists,
         settings.broker.outstanding,
     )
 

@@ -68,6 +68,10 @@ class Lane:
         self.outstanding += 1
         self._unconfirmed.add(position)
 
+    def skip_to(self, position: int) -> None:
+        """What stood before this position was lost, and given up: it is the next one."""
+        self.published = position - 1
+
     def confirm(self, position: int) -> None:
         """The broker has a position."""
         self._unconfirmed.discard(position)

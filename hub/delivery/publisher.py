@@ -117,14 +117,18 @@ class Publisher:
         codes: Callable[[], Sequence[str]],
         clock: Callable[[], str],
         measures: Measures,
+        paused: Callable[[], bool],
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         """Publish what the store has, to the participants that ``codes`` gives.
 
-        ``blocked`` says whether an alarm of the broker keeps it from that.
+        While ``paused`` says that a restored log is being made whole, nobody is fed: what comes
+        back later than what is behind it would be left out for ever. ``blocked`` says whether an
+        alarm of the broker keeps it from publishing.
         """
         self.blocked = False
         self._measures = measures
+        self._paused = paused
         self._max_outstanding = max_outstanding
         self._store = store
         self._codes = codes
@@ -289,7 +293,7 @@ class Publisher:
     async def _feed(self) -> None:
         """Bring recipients that are behind up to date, a page each in turn."""
         while True:
-            behind = self._lanes.to_feed()
+            behind = [] if self._paused() else self._lanes.to_feed()
             if not behind:
                 self._work.clear()
                 await self._work.wait()
@@ -302,8 +306,12 @@ class Publisher:
         after = lane.published
         near = self._lanes.near(code)
         page = await self._store.owed(code, after, FEED_PAGE, near, self._clock())
-        if lane.published != after:
-            return  # it was set back meanwhile
+        if lane.published != after or self._paused():
+            return  # it was set back meanwhile, or content began to come back out of order
+        # The log is whole: positions that are passed over were lost, and given up.
+        lane.skip_to(
+            next((own.positions[code] for own in page if code in own.positions), after + 1)
+        )
         fed = [
             outgoing
             for owed in page
@@ -346,6 +354,9 @@ class Publisher:
         named = {**own, **{amqp.inbox(code): depth for code, depth in depths.items()}}
         self._measures.queues({name: depth.waiting for name, depth in named.items()})
         now = time.monotonic()
+        self._surveyed = frozenset(depths)
+        if self._paused():
+            return
         for code, depth in depths.items():
             freed = self._lanes.survey(code, depth.waiting, depth.consumers)
             since = self._receipted.setdefault(code, now)
@@ -353,7 +364,6 @@ class Publisher:
             if freed or (silent and not depth.waiting):
                 await self._again(code)
                 self._receipted[code] = now
-        self._surveyed = frozenset(depths)
 
     async def _again(self, code: str) -> None:
         """Publish again, from the database, what has no receipt."""

@@ -108,12 +108,13 @@ class StoredLanes:
 
         See ``hub.delivery.publisher.LaneStore.owed``.
         """
-        # Positions have no gaps: with both ends given, no plan reads the whole backlog for a page.
+        following = select(func.min(_delivery.c.position)).where(
+            _delivery.c.recipient == code, _delivery.c.position > after
+        )
         own = (
             select(func.min(_message.c.idx).label("first"), func.max(_message.c.idx).label("last"))
             .join(_delivery, _delivery.c.message_id == _message.c.id)
             .where(_delivery.c.recipient == code)
-            .where(_delivery.c.position > after, _delivery.c.position <= after + limit)
         )
         theirs = (
             select(_delivery.c.message_id)
@@ -122,9 +123,13 @@ class StoredLanes:
         )
 
         def work(connection: Connection) -> list[Owed]:
-            ends = connection.execute(own).one()
-            if ends.first is None:
+            # Positions have no gaps but where messages were lost with a database and given up.
+            first = connection.execute(following).scalar_one()
+            if first is None:
                 return []
+            # With both ends given, no plan reads the whole backlog for a page.
+            page = _delivery.c.position.between(first, first + limit - 1)
+            ends = connection.execute(own.where(page)).one()
             rows = connection.execute(
                 select(
                     *(_message.c.id, _message.c.idx, _message.c.expires),

@@ -307,6 +307,23 @@ class TestALogThatIsMadeWhole:
         assert [index for index, _ in receipts] == [first + 3]
 
 
+class TestWhatIsFedToTheBroker:
+    async def test_goes_on_behind_messages_that_were_lost_and_given_up(self, store):
+        await store.send(*(message(id=message_id(number)) for number in range(9)))
+        lost = [message_id(number) for number in range(1, 6)]
+        copies, messages = tables.deliveries, tables.messages
+
+        def lose(connection):
+            connection.execute(copies.delete().where(copies.c.message_id.in_(lost)))
+            connection.execute(messages.delete().where(messages.c.id.in_(lost)))
+
+        await store.database.write(lose)
+        lanes = StoredLanes(store.database)
+        for after, found in ((0, [1]), (1, [7, 8, 9]), (5, [7, 8, 9]), (9, [])):
+            page = await lanes.owed("kg", after, 3, ["kg"], store.time)
+            assert [owed.positions for owed in page] == [{"kg": position} for position in found]
+
+
 class TestAFailedCommit:
     async def test_leaves_nothing(self, store):
         before = await dump(store.database)
