@@ -12,7 +12,7 @@ those messages are published again, and the receiver, which holds (sender, id) o
 delivery is done only when the receiver's signed receipt is in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -121,6 +121,24 @@ class Lanes:
         for code, position in last.items():
             lane = self[code]
             lane.last = max(lane.last, position)
+
+    def lasts(self, codes: Sequence[str]) -> dict[str, int]:
+        """The last positions of these recipients that are known to be assigned."""
+        return {code: self[code].last for code in codes}
+
+    def set_back(self, before: Mapping[str, int], now: Mapping[str, int]) -> None:
+        """Forget what the database has forgotten: those positions are given to other messages.
+
+        Args:
+            before: what was known to be assigned before the database was asked: it had that, unless
+                it went back.
+            now: the last positions that it has assigned.
+        """
+        for code, last in before.items():
+            if (there := now.get(code, 0)) < last:
+                lane = self[code]
+                lane.rewind(there + 1)
+                lane.last = there
 
     def confirm(self, positions: Mapping[str, int]) -> None:
         """The broker has a message."""

@@ -338,7 +338,11 @@ class Publisher:
 
     async def _look(self) -> None:
         """Take over what other hubs recorded, and what this one recorded while it began."""
-        self._lanes.note(await self._store.lasts(self._codes()))
+        codes = self._codes()
+        before = self._lanes.lasts(codes)
+        lasts = await self._store.lasts(codes)
+        self._lanes.set_back(before, lasts)
+        self._lanes.note(lasts)
         for code in self._lanes.without_room():
             # Inboxes are taken in order: what is without a receipt far behind is not in the queue.
             lane = self._lanes[code]

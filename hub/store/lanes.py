@@ -53,8 +53,13 @@ class StoredLanes:
 
         def work(connection: Connection) -> dict[str, tuple[int, int, int]]:
             waiting = {row.recipient: row.copies for row in connection.execute(outstanding)}
+            # A database that went back may have got the cursor of what it has lost.
             return {
-                row.recipient: (row.published, row.last, waiting.get(row.recipient, 0))
+                row.recipient: (
+                    min(row.published, row.last),
+                    row.last,
+                    waiting.get(row.recipient, 0),
+                )
                 for row in connection.execute(last)
             }
 

@@ -145,6 +145,32 @@ class TestPublishingAgain:
         assert (one["kz"].published, one.outstanding(), one.to_feed()) == (10, {}, [])
 
 
+class TestADatabaseThatWentBack:
+    """What it has forgotten is assigned once more: to other messages."""
+
+    def test_sets_back_the_lanes_of_whom_it_gave_more_before(self):
+        three = lanes(kz=(20, 20, 4), kg=(7, 20, 0), tj=(5, 5, 0))
+        three.set_back(three.lasts(["kz", "kg", "tj"]), {"kz": 18, "kg": 10, "tj": 5})
+        assert three.cursors() == {"kz": 18, "kg": 7, "tj": 5}
+        assert three.outstanding() == {"kz": 2}
+        assert three.to_feed() == ["kg"]
+        assert three.take(0, {"kz": 19, "kg": 11, "tj": 6}) == {"kz": 19, "tj": 6}
+
+    def test_sets_back_who_has_nothing_in_it_any_more(self):
+        one = lanes(kz=(3, 3, 3))
+        one.take(0, {"kz": 4})
+        one.set_back(one.lasts(["kz"]), {})
+        assert (one.cursors(), one.outstanding()) == ({"kz": 0}, {})
+        assert one.take(0, {"kz": 1}) == {"kz": 1}
+
+    def test_is_not_one_in_which_nobody_has_looked_yet_for_what_is_new(self):
+        one = lanes(kz=(4, 4, 0))
+        before = one.lasts(["kz"])
+        one.take(0, {"kz": 5})
+        one.set_back(before, {"kz": 4})
+        assert (one["kz"].published, one["kz"].last) == (5, 5)
+
+
 class OneRecipient(RuleBasedStateMachine):
     """A broker that takes, loses and forgets, and a hub that crashes: nothing is left out."""
 

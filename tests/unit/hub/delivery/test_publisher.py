@@ -128,6 +128,17 @@ async def test_a_page_that_was_read_while_content_came_back_is_not_taken(monkeyp
     assert (one.published, one.publisher._lanes["kg"].published) == ([], 0)
 
 
+async def test_after_the_database_went_back_positions_are_given_and_published_once_more():
+    stored = Stored(1, 2, 3, 4)
+    one = Feeding(stored)
+    await one.feed()
+    stored.positions = (1, 2)
+    await one.feed()
+    stored.positions = (1, 2, 3)
+    await one.feed()
+    assert one.published == [1, 2, 3, 4, 3]
+
+
 async def test_whose_lane_is_freed_is_not_begun_anew_before_the_log_is_whole(monkeypatch):
     async def declare(channel, codes=()):
         return dict.fromkeys(codes, Depth(0, 1))
