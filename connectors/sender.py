@@ -32,6 +32,9 @@ from schemas.refusal import Refused
 class Sender:
     """The worker that empties the outbox, the oldest message first.
 
+    What the hub does not take holds up nothing else: it is offered last the next time, when those
+    that reply to the same message stay in their order behind it, because the last one counts.
+
     ``settled`` is set whenever a message got its answer.
     """
 
@@ -39,7 +42,8 @@ class Sender:
         self._parts = parts
         self._outbox = outbox
         self._settled = settled
-        self._pending = set(parts.store.pending())
+        self._pending = {one: about or one for one, about in parts.store.pending().items()}
+        self._failed: dict[str, None] = {}
 
     async def step(self) -> None:
         """Take in what is in the outbox, and offer every message that waits.
@@ -51,16 +55,32 @@ class Sender:
                 hold. What is left waits for the next time.
         """
         for message_id in self._outbox.pending():
-            self._take_in(message_id)
+            try:
+                self._take_in(message_id)
+            except FileNotFoundError:
+                pass  # somebody took it away again
+            except OSError as error:
+                sentence = f"The file of {message_id} in the outbox cannot be used: {error}"
+                self._parts.found([Finding("outbox-waiting", message_id, sentence)])
             await asyncio.sleep(0)  # many files keep nobody else waiting
         doubt: LinkError | None = None
-        for message_id in sorted(self._pending):
+        for message_id in self._in_order():
+            about = self._pending[message_id]
+            self._failed.pop(about, None)
             try:
                 await self._settle(message_id)
             except Later as later:
                 doubt = later  # about this one message: the others need not wait for it
+            except LinkError:
+                # Perhaps about all of them: only the next time, when others come first, tells.
+                self._failed[about] = None
+                raise
         if doubt is not None:
             raise doubt
+
+    def _in_order(self) -> list[str]:
+        last = {about: number for number, about in enumerate(self._failed, 1)}
+        return sorted(self._pending, key=lambda one: (last.get(self._pending[one], 0), one))
 
     def _take_in(self, message_id: str) -> None:
         envelope = self._outbox.read(message_id)
@@ -77,7 +97,7 @@ class Sender:
         sent = self._parts.store.sent(message_id)
         if sent is not None:
             await self._offer(sent)
-        self._pending.discard(message_id)
+        del self._pending[message_id]
         self._settled.set()
         self._outbox.remove(message_id)
 
@@ -93,7 +113,7 @@ class Sender:
         store = self._parts.store
         with store.transaction():
             store.add_sent(read.id, read.kind, read.in_reply_to, envelope, self._parts.now())
-        self._pending.add(message_id)
+        self._pending[message_id] = read.in_reply_to or message_id
 
     def _set_aside(self, message_id: str, sentence: str) -> None:
         # The alarm first: a crash between the two raises it again, and does not forget it.

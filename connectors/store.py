@@ -151,10 +151,10 @@ class Reader:
         sql = "SELECT * FROM sent WHERE state = 'pending' AND queued < ? ORDER BY id"
         return self._rows(Sent, sql, time)
 
-    def pending(self) -> list[str]:
-        """The ids of our messages without an answer, the oldest first."""
-        rows = self._select("SELECT id FROM sent WHERE state = 'pending' ORDER BY id")
-        return [msgspec.convert(message_id, str) for (message_id,) in rows]
+    def pending(self) -> dict[str, str | None]:
+        """Our messages without an answer, each with the one that it replies to; by their ids."""
+        rows = self._select("SELECT id, reply_to FROM sent WHERE state = 'pending'")
+        return dict(msgspec.convert([*rows], list[tuple[str, str | None]]))
 
     def erased(self, message_id: str) -> Erased | None:
         """The hub's decision that erased a message, as the followed log has it."""

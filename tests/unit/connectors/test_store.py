@@ -225,7 +225,7 @@ def test_a_message_of_ours_waits_with_the_reason_why_and_is_settled_once(store):
         store.note_trouble(sent.id, "quota", "Too many.")
     assert (store.sent(sent.id).state, store.sent(sent.id).detail) == ("pending", "Too many.")
     assert store.queued_before(time(1)) == [store.sent(sent.id)]
-    assert store.pending() == [sent.id]
+    assert store.pending() == {sent.id: None}
     assert store.queued_before(time(0)) == []
     accept(store, sent)
     settled = store.sent(sent.id)
