@@ -1,7 +1,7 @@
 """Delivery receipts both ways: what we owe to others, and what others say of our messages."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from connectors import monitor, verification
 from connectors.alarms import Finding
-from connectors.link import HubRefused, Later, ReceiptItem
+from connectors.link import HubRefused, Later, LinkError, ReceiptItem
 from connectors.parts import Parts
 from connectors.store import Store
 from connectors.tables import Answer, Owed, RecordedReceipt, SentState
@@ -41,23 +41,40 @@ class Answers:
     def __init__(self, parts: Parts, private: Ed25519PrivateKey) -> None:
         self._parts = parts
         self._private = private
+        self._failed: dict[int, None] = {}
         self._kid = signature.thumbprint(private.public_key().public_bytes_raw())
 
     async def step(self) -> None:
-        """Sign what is owed, and offer what is signed.
+        """Sign what is owed, and offer what is signed; what failed the last time comes last.
 
         Raises:
             LinkError: the hub is away, does not take it now, or gave an answer that does not hold.
         """
+        doubt: LinkError | None = None
+        offered = set[int]()
+        while answers := self._next(offered):
+            for answer in answers:
+                offered.add(answer.number)
+                self._failed.pop(answer.number, None)
+                try:
+                    await self._offer(answer)
+                except Later as later:
+                    doubt = later  # about this one receipt: the others need not wait for it
+                except LinkError:
+                    # Perhaps about all of them: only the next time, when others come first, tells.
+                    self._failed[answer.number] = None
+                    raise
+        if doubt is not None:
+            raise doubt
+
+    def _next(self, offered: Container[int]) -> list[Answer]:
+        """Sign what is owed by now; gives what was not offered in this step yet."""
         store = self._parts.store
-        while True:
-            while owed := store.owed(receipt.MAX_ITEMS):
-                self._sign(owed)
-            pending = store.pending_answers()
-            if not pending:
-                return
-            for answer in pending:
-                await self._offer(answer)
+        while owed := store.owed(receipt.MAX_ITEMS):
+            self._sign(owed)
+        last = {number: place for place, number in enumerate(self._failed, 1)}
+        left = [answer for answer in store.pending_answers() if answer.number not in offered]
+        return sorted(left, key=lambda answer: (last.get(answer.number, 0), answer.number))
 
     def _sign(self, owed: Sequence[Owed]) -> None:
         items = tuple(_item(one) for one in owed)

@@ -1,11 +1,14 @@
 """Receipts, ours and those of others: trouble about one message keeps back no other."""
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 from msgspec.structs import replace
 
+from connectors.link import Later, Unreachable
 from connectors.link.http import HttpLink
 from connectors.tables import SentState
+from schemas import receipt
 from schemas.acceptance import open_acceptance
 from schemas.encoding import b64url
 from tests.simulator.institution import FAST, exchange
@@ -56,3 +59,29 @@ async def test_an_answer_that_comes_while_receipts_are_asked_for_loses_none(monk
         sent = kz.send()
         await kz.settled(stuck)
         await kz.settled(sent)
+
+
+@pytest.mark.parametrize("trouble", [Later, Unreachable])
+async def test_a_receipt_of_ours_that_is_not_recorded_keeps_back_no_other(trouble, monkeypatch):
+    offer = HttpLink.send_receipt
+    async with exchange("kz", "kg", "tj") as (_hub, them), AsyncExitStack() as stack:
+        kz, kg, tj = them.values()
+        stuck, envelope = tj.compose(audience=["kg"])
+
+        async def fails(link, raw):
+            if any(item[0] == stuck for item in receipt.parse(raw)[1].items):
+                raise trouble("It is about this receipt alone.")
+            return await offer(link, raw)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(HttpLink, "send_receipt", fails)
+            for one in them.values():
+                await stack.enter_async_context(one.running())
+            tj.outbox.put(envelope, stuck)
+            await until(lambda: "answers" in troubles(kg), "the receipt for it fails")
+            await kz.settled(kz.send(audience=["kg"]))
+        await tj.settled(stuck)
+
+
+def troubles(institution):
+    return {event["work"] for event in institution.log.of("trouble")}
