@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from connectors.alarms import Finding
-from connectors.tables import Cosigned, Expected, Followed, Received, Sent
+from connectors.tables import Cosigned, Erased, Expected, Followed, Received, Sent, SentState
 from schemas import entry as entries
 from schemas import jsontext, receipt
 from schemas.acceptance import Acceptance
@@ -293,14 +293,21 @@ def receipt_item(
     receiver: str,
     sent: Sent | None,
     expected: Expected | None,
+    erased: Erased | None,
     recorded: Acceptance,
 ) -> Finding | None:
-    """What another's receipt says of one message against what we know of it."""
+    """What another's receipt says of one message against what we know of it.
+
+    Of a message without an answer, and of one that was erased before its answer came, that is
+    nothing.
+    """
     message_id, entry_hash, position, status, reason = item
     about = f"{message_id} {receiver}"
     if sent is None:
         sentence = f"{receiver} has a message {message_id} of ours that we never sent."
         return Finding("receipt-differs", about, sentence, _acceptance(recorded))
+    if sent.state is SentState.PENDING or (erased and sent.state is SentState.REFUSED):
+        return None
     evidence = {**_acceptance(recorded, "receipt"), **_acceptance(sent.acceptance)}
     if sent.entry_hash is None or b64url(sent.entry_hash) != entry_hash:
         sentence = f"{receiver} has {message_id} under another log entry than we have."
@@ -313,10 +320,8 @@ def receipt_item(
             f"{receiver} has {message_id} as {position}, our acceptance has {expected.position}."
         )
         return Finding("receipt-differs", about, sentence, evidence)
-    if status == "refused":
-        sentence = f"{receiver} could not take {message_id}: {reason or 'no reason given'}."
-        return Finding("receipt-refused", about, sentence, evidence)
-    return None
+    sentence = f"{receiver} could not take {message_id}: {reason or 'no reason given'}."
+    return Finding("receipt-refused", about, sentence, evidence) if status == "refused" else None
 
 
 def next_state(state: State, status: Status) -> State:

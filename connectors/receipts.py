@@ -209,7 +209,10 @@ class Receipts:
         message_id, _, _, status, reason = item
         expected = store.expected_of(message_id, read.receiver)
         sent = store.sent(message_id)
-        finding = monitor.receipt_item(item, read.receiver, sent, expected, backed.acceptance)
+        erased = store.erased(message_id)
+        finding = monitor.receipt_item(
+            item, read.receiver, sent, expected, erased, backed.acceptance
+        )
         if expected is not None and (finding is None or finding.kind == "receipt-refused"):
             settled = msgspec.structs.replace(
                 expected,

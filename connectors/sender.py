@@ -184,7 +184,10 @@ class Sender:
         findings: list[Finding] = []
         if refused.refusal is not None:
             try:
-                settled = await self._with_entry(settled, refused.refusal)
+                answered = await self._with_entry(settled, refused.refusal)
+                # What was accepted and erased since has another entry, which is not known here.
+                if self._parts.store.erased(sent.id) is None:
+                    settled = answered
             except Broken as broken:
                 evidence = {"refusal": msgspec.to_builtins(refused.refusal)}
                 sentence = f"The recorded refusal of {sent.id} does not hold: {broken}"

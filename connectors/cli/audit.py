@@ -211,6 +211,7 @@ class Auditor:
                     read.receiver,
                     self._reader.sent(message_id),
                     self._reader.expected_of(message_id, read.receiver),
+                    self._reader.erased(message_id),
                     acceptance,
                 )
                 if finding is not None and finding.kind != "receipt-refused":

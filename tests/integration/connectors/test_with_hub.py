@@ -1,13 +1,18 @@
 """Connectors and the hub itself: what the simulator stands for is so."""
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors import actions, keys
 from connectors import config as configs
+from connectors.cli.main import main
+from connectors.link import Unreachable
+from connectors.link.http import HttpLink
 from connectors.tables import SentState
 from hub import certificates
 from schemas import signature
@@ -112,6 +117,36 @@ async def test_a_suspended_institution_is_told_and_its_message_waits(tmp_path):
         await kg.sees(later)
         await kz.settled(later)
         assert kg.alarm_kinds() == set()
+
+
+async def test_a_message_that_was_erased_before_its_answer_came_contradicts_no_receipt(
+    tmp_path, monkeypatch
+):
+    submit = HttpLink.submit
+
+    async def lost(link, envelope, named):
+        await submit(link, envelope, named)
+        raise Unreachable("The answer was lost.")
+
+    async with exchange(tmp_path, kz="member", kg="member") as (hub, kz, kg):
+        with monkeypatch.context() as losing:
+            losing.setattr(HttpLink, "submit", lost)
+            sent = kz.send()
+            await kg.sees(sent)
+            await until(lambda: kz.ask(lambda store: store.receipts()), "kg's receipt")
+            path = f"/v1/messages/{sent}/erase"
+            assert (await hub.operator.post(path, reason="a test of it")).status == 200
+            await kz.alarmed("sent-erased")
+        await until(lambda: kz.sent(sent).state is SentState.REFUSED, "an answer")
+        row = kz.sent(sent)
+        assert (row.code, row.entry_hash) == ("erased", None)
+        again = kz.send()
+        await kz.settled(again)
+        assert kz.alarm_kinds() == {"sent-erased"}
+        verified = await asyncio.to_thread(
+            CliRunner().invoke, main, ["verify", "--all", "--config", str(kz.path)]
+        )
+        assert verified.exit_code == 0, verified.output
 
 
 async def test_the_certificate_of_the_approval_is_fetched_and_one_for_another_key_is_made(tmp_path):

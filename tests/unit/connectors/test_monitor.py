@@ -7,12 +7,13 @@ import pytest
 
 from connectors import monitor
 from connectors.monitor import Own
-from connectors.tables import Expected, Followed, InboxState, Received, Sent, SentState
+from connectors.tables import Erased, Expected, Followed, InboxState, Received, Sent, SentState
 from schemas import entry as entries
 from schemas import jsontext, routing
 from schemas.checkpoint import Checkpoint
 from schemas.encoding import b64url
 from schemas.entry import AcceptedPrivate, Recipient
+from schemas.receipt import Item
 from schemas.refusal import Refused
 from tests import builders
 from tests.builders import NOW, message_id, time
@@ -256,7 +257,7 @@ SENT = Sent(
     time(),
 )
 KG = Expected(message_id(), "kg", 2, time(), "waiting", None, None, "")
-ITEM = (message_id(), b64url(HASH), 2, "received", "")
+ITEM: Item = (message_id(), b64url(HASH), 2, "received", "")
 
 
 @pytest.mark.parametrize(
@@ -272,10 +273,26 @@ ITEM = (message_id(), b64url(HASH), 2, "received", "")
     ],
 )
 def test_a_receipt_speaks_of_the_message_that_we_sent(item, sent, expected, kind):
-    finding = monitor.receipt_item(item, "kg", sent, expected, builders.acceptance())
+    finding = monitor.receipt_item(item, "kg", sent, expected, None, builders.acceptance())
     assert (finding and finding.kind) == kind
     if finding is not None:
         assert "receipt" in finding.evidence or sent is None
+
+
+@pytest.mark.parametrize(
+    ("state", "erased", "kind"),
+    [
+        (SentState.PENDING, None, None),
+        (SentState.REFUSED, Erased(message_id(), 9, time()), None),
+        (SentState.REFUSED, None, "receipt-differs"),
+    ],
+)
+def test_a_receipt_for_what_has_no_answer_or_was_erased_before_it_differs_from_nothing(
+    state, erased, kind
+):
+    sent = msgspec.structs.replace(SENT, state=state, raw=None, index=None, entry_hash=None)
+    finding = monitor.receipt_item(ITEM, "kg", sent, None, erased, builders.acceptance())
+    assert (finding and finding.kind) == kind
 
 
 @pytest.mark.parametrize(
