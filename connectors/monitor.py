@@ -128,11 +128,12 @@ _ASKED: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 def unasked(own: Own, index: int, entry: Entry, directory: Directory) -> Finding | None:
     """An entry about ourselves that we did not ask for.
 
-    An invitation needs nobody's asking: it can come only while we have no keys.
+    An invitation needs nobody's asking: it can come only while we have no keys. A group of our name
+    is nothing that anybody could ask for: ``fold`` does not believe it.
     """
     if entry.type not in entries.DIRECTORY_TYPES:
         return _unknown_message(own, index, entry, directory)
-    if entry.type == entries.MEMBER_INVITED:
+    if entry.type not in _ASKED:
         return None
     member, asked, kind = _ASKED[entry.type]
     value = entries.public_member(entry, member)

@@ -326,6 +326,17 @@ async def test_keys_replaced_behind_its_back_are_an_alarm_to_their_owner_and_new
         assert calm(kz, tj)
 
 
+async def test_a_group_of_a_members_name_is_an_alarm_to_all_and_stops_nobody():
+    async with region() as (hub, kz, kg, tj):
+        hub.log_entry(builders.group("kz", "kg"))
+        for one in (kz, kg, tj):
+            await one.alarmed("directory-impossible")
+            assert one.alarm_kinds() == {"directory-impossible"}
+        sent = kz.send()
+        await kg.sees(sent)
+        await kz.settled(sent)
+
+
 async def test_a_suspension_is_told_to_whom_it_concerns():
     async with region() as (hub, kz, kg, tj):
         hub.log_entry(builders.suspended("kg"))

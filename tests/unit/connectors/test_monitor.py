@@ -119,6 +119,15 @@ def test_what_was_sent_before_our_keys_were_registered_is_one_alarm_together():
         assert finding.subject == "before joining"
 
 
+def test_a_group_of_our_own_name_is_an_impossible_change_and_nothing_else():
+    before, entry = builders.directory(kz="member", kg="member"), builders.group("kz", "kg")
+    assert monitor.unasked(OWN, 50, entry, before) is None
+    after, finding = monitor.fold(before, 50, entry)
+    assert after == before
+    assert finding is not None
+    assert finding.kind == "directory-impossible"
+
+
 def test_an_impossible_change_is_not_believed():
     before = builders.directory()
     after, finding = monitor.fold(before, 50, builders.rotated("kg", "new", previous="thief"))
