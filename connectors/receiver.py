@@ -77,14 +77,19 @@ class Receiver:
         return bool(page.deliveries)
 
     async def ask_again(self) -> None:
-        """Ask for the lowest position that was passed over, until nothing more is given."""
+        """Ask once for every position that was passed over.
+
+        What the hub gives is the next that it has: none before that one is asked for, so that a
+        long gap costs one question.
+        """
         gap = self._parts.store.first_gap()
         while gap is not None:
             page = await self._parts.link.inbox(gap - 1, 1, 0)
-            await self._take(item for item in page.deliveries if item.position == gap)
-            before, gap = gap, self._parts.store.first_gap()
-            if gap == before:
+            if not page.deliveries:
                 return
+            await self._take(item for item in page.deliveries if item.position == gap)
+            given = max(item.position for item in page.deliveries)
+            gap = self._parts.store.first_gap(max(gap, given - 1))
 
     async def _take(self, items: Iterable[InboxItem]) -> None:
         judged = [await self._judge(item) for item in items]

@@ -185,15 +185,18 @@ class Reader:
         """The highest position that is taken, 0 in an empty inbox."""
         return self._number("SELECT coalesce(max(position), 0) FROM inbox")
 
-    def first_gap(self) -> int | None:
-        """The lowest position below the last one where nothing stands."""
-        last = self.last_position()
-        if self._number("SELECT count(*) FROM inbox") == last:
+    def first_gap(self, after: int = 0) -> int | None:
+        """The lowest position between ``after`` and the last one where nothing stands."""
+        beyond = self.last_position() - after
+        if self._number("SELECT count(*) FROM inbox WHERE position > ?", after) >= beyond:
             return None
         return self._number(
-            "SELECT min(position) + 1 FROM (SELECT 0 AS position UNION SELECT position FROM inbox)"
+            "SELECT min(position) + 1 FROM"
+            " (SELECT ? AS position UNION SELECT position FROM inbox WHERE position > ?)"
             " AS taken WHERE NOT EXISTS"
-            " (SELECT 1 FROM inbox WHERE inbox.position = taken.position + 1)"
+            " (SELECT 1 FROM inbox WHERE inbox.position = taken.position + 1)",
+            after,
+            after,
         )
 
     def owed(self, limit: int) -> list[Owed]:

@@ -72,6 +72,26 @@ async def test_a_message_that_is_passed_over_leaves_a_gap_that_its_recipient_see
         await kz.settled(withheld)
 
 
+async def test_a_position_that_stays_away_keeps_no_other_from_being_asked_for():
+    async with region() as (hub, kz, kg, _):
+        sent = []
+        for withheld in (False, True, True, False, True, False):
+            message_id, envelope = kz.compose()
+            hub.lies.withhold |= {("kg", message_id)} if withheld else set()
+            kz.outbox.put(envelope, message_id)
+            await until(partial(hub.history.accepted.get, message_id), "accepted")
+            sent.append(message_id)
+        await kg.sees(sent[5])
+        await kg.alarmed("position-gap")
+        hub.lies.withhold.discard(("kg", sent[4]))
+        await kg.sees(sent[4])
+        assert [kg.has(one) for one in sent] == [True, False, False, True, True, True]
+        assert ("position-gap", "2") in kg.alarms()
+        hub.lies.withhold.clear()
+        await kg.sees(*sent)
+        await until(lambda: calm(kg), "the gaps are filled")
+
+
 async def test_the_last_message_is_missed_by_the_number_that_the_hub_itself_gives():
     async with region() as (hub, kz, kg, tj):
         withheld, envelope = kz.compose()

@@ -272,6 +272,7 @@ def test_positions_that_were_passed_over_are_gaps(store):
     assert store.first_gap() is None
     put(store, received(4, 4), received(7, 7))
     assert (store.first_gap(), store.last_position()) == (3, 7)
+    assert [store.first_gap(after) for after in (2, 3, 4, 5, 6, 7, 8)] == [3, 5, 5, 6, *[None] * 3]
     put(store, received(3, 3))
     assert store.first_gap() == 5
 
