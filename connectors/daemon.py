@@ -219,8 +219,11 @@ class Daemon:
 
     async def _watch(self) -> None:
         self._look_for_overdue()
-        self._write_metrics()
-        await self._receiver.ask_again()
+        try:
+            self._write_metrics()
+        finally:
+            # A file that cannot be written is no reason to leave out a message.
+            await self._receiver.ask_again()
 
     def _write_metrics(self) -> None:
         path, store = self._config.metrics, self._parts.store

@@ -92,6 +92,24 @@ async def test_a_position_that_stays_away_keeps_no_other_from_being_asked_for():
         await until(lambda: calm(kg), "the gaps are filled")
 
 
+async def test_a_position_is_asked_for_again_though_the_metrics_cannot_be_written(tmp_path):
+    async with exchange("kz", "kg") as (hub, them), AsyncExitStack() as stack:
+        kz, kg = them.values()
+        nowhere = tmp_path / "missing" / "nhri-kg.prom"
+        kg.config = msgspec.structs.replace(kg.config, metrics=nowhere)
+        await stack.enter_async_context(kz.running())
+        await stack.enter_async_context(kg.running())
+        withheld, envelope = kz.compose()
+        hub.lies.withhold.add(("kg", withheld))
+        kz.outbox.put(envelope, withheld)
+        await until(partial(hub.history.accepted.get, withheld), "accepted")
+        await kg.sees(kz.send())
+        assert not kg.has(withheld)
+        hub.lies.withhold.clear()
+        await kg.sees(withheld)
+        assert "watch" in {trouble["work"] for trouble in kg.log.of("trouble")}
+
+
 async def test_the_last_message_is_missed_by_the_number_that_the_hub_itself_gives():
     async with region() as (hub, kz, kg, tj):
         withheld, envelope = kz.compose()
