@@ -117,13 +117,18 @@ def _request(settings: Config, bundle: Bundle) -> tuple[Join, Path]:
     """The request under this invitation and its keys: as it was made before, or a new one.
 
     It is noted before it is sent, so that its entry in the log will be known for ours. Under a
-    second invitation, after keys were lost or stolen, new keys are made.
+    second invitation, after keys were lost or stolen, new keys are made: what is left over from a
+    change that was not finished may have been lost or stolen with them, or be known to the hub.
     """
     known = joined.read(settings.joined, bundle.code)
     for asked in known.joins:
         if asked.invitation == bundle.invitation:
             return asked, _folder_of(settings, asked)
     files.make_folder(settings.state)
+    left_over = succession.next_keys(settings)
+    if left_over.exists():
+        # A crash after this: the next request finds none and makes new ones, as this one would.
+        keys.set_aside(left_over)
     in_use = bool(known.joins) and settings.keys.exists()
     folder = succession.next_keys(settings) if in_use else settings.keys
     keyring = succession.made(folder)

@@ -1252,6 +1252,28 @@ async def test_a_second_invitation_brings_new_keys_only_once_the_hub_has_them(in
     assert keys.load(tmp_path / "kz" / f"keys-{first}").kid == first
 
 
+@pytest.mark.parametrize("in_use", [True, False])
+async def test_keys_left_over_from_an_unfinished_change_are_of_no_new_invitation(
+    inviting, tmp_path, in_use
+):
+    config, state = tmp_path / "kz.toml", tmp_path / "kz"
+    first = (await told(config, "join", bundle(inviting, "kz", tmp_path)))["kid"]
+    left_over = keys.make(state / "keys-next").kid
+    if not in_use:
+        keys.set_aside(state / "keys")
+    file = bundle(inviting, "kz", tmp_path)
+    second = (await told(config, "join", file))["kid"]
+    assert second not in (first, left_over)
+    assert keys.load(state / "keys").kid == second
+    assert keys.load(state / f"keys-next-{left_over}").kid == left_over
+    assert (await told(config, "join", file))["kid"] == second
+    assert {path.name for path in state.glob("keys*")} == {
+        "keys",
+        f"keys-{first}",
+        f"keys-next-{left_over}",
+    }
+
+
 # --- rotate ---
 
 
