@@ -26,7 +26,11 @@ MAX_ANSWER: Final = 17 * 1024 * 1024
 """Bytes. The largest answer there can be is a full entry bundle: 256 entries of 65,535 bytes."""
 
 TIMEOUT: Final = 30.0
-"""Seconds for an answer, beyond the time that the hub was asked to wait."""
+"""Seconds until something comes, beyond the time that the hub was asked to wait."""
+
+LONGEST: Final = 900.0
+"""Seconds for all of an answer. A page of the largest messages comes within it over a line of 30
+kbit/s; a hub that gives a byte now and then holds nobody for ever."""
 
 _ENDPOINT: Final = 60.0
 """Seconds that the hub may need to hear what an endpoint makes of a challenge."""
@@ -257,7 +261,9 @@ class HttpLink:
                 data=request.body,
                 headers=self._headers(request),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=request.wait + TIMEOUT),
+                timeout=aiohttp.ClientTimeout(
+                    total=LONGEST, connect=TIMEOUT, sock_read=request.wait + TIMEOUT
+                ),
             ) as response:
                 self._learn(response.headers.get("Date"))
                 body = await _read(response)

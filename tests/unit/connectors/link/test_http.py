@@ -1,5 +1,7 @@
 """The link's own decisions: tokens, what counts as the hub's answer, and clocks."""
 
+import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -64,7 +66,8 @@ class Door:
 
     async def _handle(self, request):
         self.asked.append(request)
-        return self.answer()
+        answer = self.answer()
+        return await answer(request) if callable(answer) else answer
 
 
 @pytest.fixture
@@ -111,6 +114,53 @@ async def test_an_answer_beyond_all_measure_is_not_read_to_its_end(door, link, m
     monkeypatch.setattr(links, "MAX_ANSWER", 1000)
     door.answer = lambda: web.Response(text="x" * 1001)
     with pytest.raises(Unreachable, match="larger"):
+        await link.checkpoint()
+
+
+def dripping(seconds):
+    """An answer of which a part comes every moment, for so many seconds."""
+
+    async def answer(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        with contextlib.suppress(ConnectionError):
+            while clock() < end:
+                await response.write(b"x")
+                await asyncio.sleep(0.01)
+        return response
+
+    return lambda: answer
+
+
+async def test_a_slow_line_is_waited_for_as_long_as_something_comes(door, link, monkeypatch):
+    monkeypatch.setattr(links, "TIMEOUT", 1.0)
+    door.answer = dripping(seconds=1.5)
+    assert set(await link.checkpoint()) == set(b"x")
+
+
+async def test_an_answer_of_which_nothing_more_comes_is_nobody_there(door, link, monkeypatch):
+    over = asyncio.Event()
+
+    async def begin_and_fall_silent(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x")
+        await over.wait()
+        return response
+
+    monkeypatch.setattr(links, "TIMEOUT", 0.1)
+    door.answer = lambda: begin_and_fall_silent
+    with pytest.raises(Unreachable, match="in time"):
+        await link.checkpoint()
+    over.set()
+
+
+async def test_no_hub_holds_a_connector_for_ever_by_giving_little(door, link, monkeypatch):
+    monkeypatch.setattr(links, "LONGEST", 0.2)
+    door.answer = dripping(seconds=60)
+    with pytest.raises(Unreachable, match="in time"):
         await link.checkpoint()
 
 
