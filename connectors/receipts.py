@@ -42,6 +42,7 @@ class Answers:
         self._parts = parts
         self._private = private
         self._failed: dict[int, None] = {}
+        self._limits: dict[str, int] = {}
         self._kid = signature.thumbprint(private.public_key().public_bytes_raw())
 
     async def step(self) -> None:
@@ -68,10 +69,11 @@ class Answers:
             raise doubt
 
     def _next(self, offered: Container[int]) -> list[Answer]:
-        """Sign what is owed by now; gives what was not offered in this step yet."""
-        store = self._parts.store
-        while owed := store.owed(receipt.MAX_ITEMS):
-            self._sign(owed)
+        """Sign a receipt for each sender that is owed any; gives what was not offered yet."""
+        store, sender = self._parts.store, ""
+        while owed := store.owed(receipt.MAX_ITEMS, sender):
+            sender = owed[0].sender
+            self._sign(owed[: self._limit(sender)])
         last = {number: place for place, number in enumerate(self._failed, 1)}
         left = [answer for answer in store.pending_answers() if answer.number not in offered]
         return sorted(left, key=lambda answer: (last.get(answer.number, 0), answer.number))
@@ -111,12 +113,24 @@ class Answers:
         except Broken as broken:
             self._parts.found([_unrecorded(answer, str(broken))])
             raise Later(f"The hub's answer to a receipt does not hold: {broken}.") from None
+        self._recorded(answer, backed, recorded)
+
+    def _recorded(self, answer: Answer, backed: Backed, recorded: set[int]) -> None:
+        store, left = self._parts.store, _positions(answer) - recorded
         with store.transaction():
-            index, raw = backed.opened.index, jsontext.encode(acceptance)
-            store.answer_recorded(answer.number, index, raw)
-            store.owe_again(_positions(answer) - recorded)
+            raw = jsontext.encode(backed.acceptance)
+            store.answer_recorded(answer.number, backed.opened.index, raw)
+            store.owe_again(left)
             store.end_alarm("receipt-unrecorded", str(answer.number), self._parts.now())
+        # After a restore an answer covers no more than one receipt did before: to sign more at once
+        # is in vain, until there is news again.
+        grown = min(2 * self._limit(answer.sender), receipt.MAX_ITEMS)
+        self._limits[answer.sender] = len(recorded) if left else grown
         self._parts.events.receipt_sent(answer.sender, len(recorded))
+
+    def _limit(self, sender: str) -> int:
+        """How many messages of a sender the next receipt is to cover at most."""
+        return self._limits.get(sender, receipt.MAX_ITEMS)
 
 
 class Receipts:

@@ -199,13 +199,13 @@ class Reader:
             after,
         )
 
-    def owed(self, limit: int) -> list[Owed]:
-        """The receipts that we owe one sender and have not signed yet, by position."""
+    def owed(self, limit: int, after: str = "") -> list[Owed]:
+        """The receipts that we owe the next sender and have not signed yet, by position."""
         sql = (
-            "SELECT * FROM owed WHERE sender = (SELECT min(sender) FROM owed)"
+            "SELECT * FROM owed WHERE sender = (SELECT min(sender) FROM owed WHERE sender > ?)"
             " ORDER BY position LIMIT ?"
         )
-        return self._rows(Owed, sql, limit)
+        return self._rows(Owed, sql, after, limit)
 
     def pending_answers(self, limit: int = 100) -> list[Answer]:
         """The receipts of ours that the hub has not recorded yet, in the order they were made."""

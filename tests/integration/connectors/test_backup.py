@@ -11,6 +11,7 @@ from connectors import keys
 from connectors.cli.main import main
 from connectors.link import Unreachable
 from connectors.link.http import HttpLink
+from schemas import receipt
 from tests import client
 from tests.simulator.institution import Institution, Log
 from tests.simulator.waiting import until
@@ -92,10 +93,41 @@ async def test_a_lost_connector_comes_back_goes_on_and_witnesses_with_a_new_key(
         assert kg.alarm_kinds() == set()
 
 
+async def test_receipts_that_were_forgotten_are_signed_again_in_parts_as_they_were_given(
+    tmp_path, monkeypatch
+):
+    offer, all_are_owed, sizes = HttpLink.send_receipt, asyncio.Event(), list[int]()
+
+    async def counted(link, raw):
+        await all_are_owed.wait()
+        sizes.append(len(receipt.parse(raw)[1].items))
+        return await offer(link, raw)
+
+    async with client.running(client.new_settings(tmp_path)) as hub:
+        kz, kg = [await institution(hub, tmp_path, code) for code in ("kz", "kg")]
+        async with kz.running():
+            async with kg.running():
+                for _ in range(12):
+                    await kz.settled(kz.send(audience=["kg"]))
+            for file in kg.config.state.glob("store*"):
+                file.unlink()
+            monkeypatch.setattr(HttpLink, "send_receipt", counted)
+            async with kg.running():
+                await until(lambda: kg.started and given(kg) == 12, "all are there again")
+                all_are_owed.set()
+                await until(lambda: not kg.ask(lambda s: s.status().unanswered), "receipts")
+    # One at a time before; the first offered now may have been signed when few had come.
+    assert sum(sizes[1:]) <= 2 * 12
+
+
+def given(one):
+    return one.ask(lambda store: store.last_position())
+
+
 async def test_a_receipt_whose_key_ended_before_it_was_recorded_is_signed_anew(
     tmp_path, monkeypatch
 ):
-    async def cut(link, receipt):
+    async def cut(link, raw):
         raise Unreachable("The line is cut.")
 
     async with client.running(client.new_settings(tmp_path)) as hub:

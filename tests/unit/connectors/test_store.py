@@ -323,6 +323,7 @@ def test_receipts_are_owed_by_sender_until_they_are_signed_and_again_offered_unt
         ("kg", 3, "refused"),
     ]
     assert [one.position for one in store.owed(1)] == [2]
+    assert [one.sender for one in store.owed(10, "kg")] == ["tj"]
     with store.transaction():
         store.add_answer("kg", b"receipt", [2, 3])
     assert [one.sender for one in store.owed(10)] == ["tj"]
