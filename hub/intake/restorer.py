@@ -111,6 +111,7 @@ class Restorer:
                     taken += await self._back(found)
             if taken:
                 log.warning("tail.filled", taken=taken)
+                await self._reload()
         return taken
 
     async def _back(self, found: Found) -> bool:
