@@ -35,10 +35,10 @@ _MUST_NOT_BE = {
 # the server finds that out: with its own settings, two hours later. These are the server's side.
 _GIVEN_UP = {
     "idle_in_transaction_session_timeout": "30s",
-    "tcp_keepalives_idle": "10s",
-    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "30s",
+    "tcp_user_timeout": "30000",
 }
 
 # And ours, where the server is gone while its answer is waited for.

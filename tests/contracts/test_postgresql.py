@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from hub.intake.recorder import StorageError
 from hub.settings import StartError
 from hub.store import postgresql as stored
 from hub.store.database import open_database
-from hub.store.journal import Journal
+from hub.store.journal import Journal, Transaction
 from tests.broker import eventually
 from tests.client import free_port
 from tests.simulator.waiting import DEADLINE
@@ -114,25 +115,24 @@ class TestADatabase:
 
 
 class TestAHub:
-    async def test_that_stands_still_in_a_transaction_holds_up_no_other(
-        self, postgresql, tmp_path, monkeypatch
-    ):
+    async def test_that_stands_still_in_a_transaction_holds_up_no_other(self, postgresql, tmp_path):
         """As when its machine is gone: it holds the head of the log, and never goes on."""
-        monkeypatch.setitem(stored._GIVEN_UP, "idle_in_transaction_session_timeout", "100ms")
         here, there = [await open_database(postgresql.url, tmp_path) for _ in range(2)]
         holds, ended = threading.Event(), threading.Event()
 
-        def stand_still(transaction):
-            transaction.head(0)
+        def stand_still(connection):
+            soon = "SET LOCAL idle_in_transaction_session_timeout = 100"  # for 30 s
+            connection.execute(text(soon))
+            Transaction(connection).head(0)
             holds.set()
             assert ended.wait(DEADLINE)
-            transaction.head(0)
+            Transaction(connection).head(0)
 
-        stands = asyncio.create_task(Journal(here).transact(stand_still))
+        stands = asyncio.create_task(here.write(stand_still))
         await asyncio.to_thread(holds.wait, DEADLINE)
         assert await write(Journal(there), 0) == 0
         ended.set()
-        with pytest.raises(StorageError):
+        with pytest.raises(DBAPIError):
             await stands
         assert await write(Journal(here), 0) == 0
         for database in (here, there):
@@ -141,10 +141,13 @@ class TestAHub:
     async def test_finds_out_that_its_server_is_gone(self, postgresql, tmp_path):
         """And the server that a hub is; either within half a minute, whatever is under way."""
         database = await open_database(postgresql.url, tmp_path)
-        asked = text("SELECT setting FROM pg_settings WHERE name = 'tcp_keepalives_idle'")
-        by_server = await database.write(lambda rows: rows.execute(asked).scalar_one())
+        by_server = await database.write(
+            lambda rows: {
+                name: rows.execute(text(f"SHOW {name}")).scalar_one() for name in stored._GIVEN_UP
+            }
+        )
         by_hub = await database.write(keepalive)
-        assert (by_server, by_hub) == ("10", 10)
+        assert (by_server, by_hub) == (stored._GIVEN_UP, 10)
         await database.close()
 
 

@@ -150,6 +150,7 @@ async def test_a_refusal_for_good_is_kept_with_its_entry_and_the_next_message_go
         after = kz.send()
         await all_running(them, stack)
         await kg.sees(after)
+        await until(lambda: kz.sent(taken).state is not SentState.PENDING, "an answer")
         refused = kz.sent(taken)
         assert (refused.state, refused.code) == (SentState.REFUSED, "id-conflict")
         opened = open_acceptance(acceptance_of(refused), hub.log)

@@ -513,7 +513,7 @@ async def test_an_endpoint_that_says_it_is_gone_is_disabled_at_once(hub, kz, und
     await send(kz)
     await undp.until(made, "disabled")
     events = (await hub.operator.get("/v1/audit/events", subject=made["id"]))["events"]
-    assert events[-1]["entry"]["type"] == "webhook.gone"
+    assert "webhook.gone" in {event["entry"]["type"] for event in events}
     await send(kz)
     tried = await undp.post(f"/{made['id']}/test")
     assert tried["state"] == "active"
