@@ -3,9 +3,9 @@
 ``--tiny`` measures as little as shows that everything can be measured: its figures mean nothing.
 """
 
+import argparse
 import os
 import platform
-import sys
 import tempfile
 from pathlib import Path
 
@@ -39,8 +39,10 @@ async def measure(console: Console, folder: Path, scale: Scale) -> Results:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure.")
+    parser.add_argument("--tiny", action="store_true", help="as little as shows that all can be")
     console = Console()
-    scale = TINY if "--tiny" in sys.argv[1:] else WHOLE
+    scale = TINY if parser.parse_args().tiny else WHOLE
     with tempfile.TemporaryDirectory(prefix="nhri-bench-") as folder:
         found = uvloop.run(measure(console, Path(folder), scale))
     console.print(*results.tables(found))
