@@ -62,6 +62,7 @@ bench-large: $(READY) ## Measure queries and commits in a log of 10 million entr
 	.venv/bin/python -m tests.bench.large
 
 .PHONY: campaign
+# With late events tests mostly wait: seven at a time keep two cores half busy.
 campaign: $(READY) ## Run the long tests: many random crashes and faults, and late events
 	@sh deploy/setup.sh rabbitmq postgresql chromium openssl node
 	$(PYTEST) -o timeout=0 -o faulthandler_timeout=0 -m campaign

@@ -201,11 +201,11 @@ class Receipts:
         # A message got its answer meanwhile: the receipts are asked for again from before this one.
         if at != self._at or index <= at:
             return
-        passed = [item for item in read.items if self._is_pending(item)]
-        taken = [item for item in read.items if item not in passed]
+        passed = {item[0] for item in read.items if self._is_pending(item)}
+        taken = [item for item in read.items if item[0] not in passed]
         findings: list[Finding] = []
         with store.transaction():
-            for message_id, *_ in passed:
+            for message_id in passed:
                 store.set_cursor(_about(message_id), min(store.cursor(_about(message_id), at), at))
             for item in taken:
                 findings += self._item(item, read, backed)
@@ -246,7 +246,9 @@ def take_again(store: Store, message_id: str) -> None:
     Within the transaction that keeps the answer. To read a receipt again changes nothing.
     """
     at = store.cursor(_CURSOR, -1)
-    store.set_cursor(_CURSOR, min(at, store.cursor(_about(message_id), at)))
+    before = store.cursor(_about(message_id), at)
+    if before < at:
+        store.set_cursor(_CURSOR, before)
 
 
 def _about(message_id: str) -> str:

@@ -212,7 +212,6 @@ async def _assemble(
             damaged=watched.damage is not None,
         ),
         shelf=Shelf(),
-        given_up=given_up.entries,
         list_erasures=erasures.note,
         clock=_clock,
         random_bytes=secrets.token_bytes,

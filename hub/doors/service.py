@@ -52,7 +52,6 @@ class Service(msgspec.Struct, frozen=True):
     metrics: Metrics
     patrol: Patrol
     shelf: Shelf
-    given_up: frozenset[int]
     list_erasures: Callable[[], Awaitable[object]]
     clock: Callable[[], datetime]
     random_bytes: Callable[[int], bytes]
@@ -76,7 +75,7 @@ class Service(msgspec.Struct, frozen=True):
         """
         if not self.settings.restored.exists():
             return None
-        return await self.queries.whole(self.given_up)
+        return await self.queries.whole(self.witnesses.given_up)
 
     async def change(self, job: Job) -> Outcome:
         """Record a job whose refusal is an error.

@@ -139,7 +139,7 @@ class TestAHub:
             await database.close()
 
     async def test_finds_out_that_its_server_is_gone(self, postgresql, tmp_path):
-        """And the server that a hub is; either within half a minute, whatever is under way."""
+        """And its server finds out that a hub is: either within half a minute."""
         database = await open_database(postgresql.url, tmp_path)
         by_server = await database.write(
             lambda rows: {
