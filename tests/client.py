@@ -22,7 +22,6 @@ from msgspec.structs import replace
 
 from hub import app, certificates
 from hub import settings as configuration
-from hub.demo import program
 from hub.doors.service import Service
 from hub.settings import Settings
 from schemas import receipt, signature, statement
@@ -33,6 +32,7 @@ from schemas.note import Vkey
 from schemas.receipt import Receipt
 from schemas.statement import Join, Keys
 from tests import builders
+from tests.ports import free_port
 
 ORIGIN = "hub.example/log"
 
@@ -389,11 +389,6 @@ def copied(folder: Path, into: Path) -> Settings:
     shutil.copytree(folder, into)
     made = configuration.load(into / "hub.toml", {})
     return replace(made, http=replace(made.http, port=free_port()))
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens at, nor any system gives to who connects."""
-    return program.free_ports(1)[0]
 
 
 def compact(

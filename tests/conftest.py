@@ -14,6 +14,7 @@ import structlog
 from hypothesis import settings
 
 from hub.demo import servers
+from tests import ports
 from tests.broker import Brokers
 
 TESTS = Path(__file__).parent
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw the seed here, before hypothesis would draw one a test without saying which."""
     # Tables are as wide as in a pipe, whatever terminal the tests are run from.
     os.environ.pop("COLUMNS", None)
+    ports.divide()
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = secrets.randbits(32)
 

@@ -6,6 +6,7 @@ On Linux such a server also ends when the program that started it is killed.
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import os
 import secrets
 import shutil
@@ -33,7 +34,7 @@ Check: TypeAlias = Callable[[], Awaitable[bool]]
 _FOREIGN: Final = ("RABBITMQ_", "ERL_", "PG", "NOTIFY_SOCKET")
 """What begins so in the environment is meant for another server."""
 
-_FREE: Final = range(10_000, 32_768)
+PORTS = range(10_000, 32_768)
 """Ports that no system gives to outgoing connections: nobody takes one while its server is down,
 and a client that tries again and again does not connect to itself."""
 
@@ -186,7 +187,8 @@ def free_ports(count: int) -> list[int]:
         ProcessError: there are not so many.
     """
     found: list[int] = []
-    for port in secrets.SystemRandom().sample(_FREE, len(_FREE)):
+    start = secrets.randbelow(len(PORTS))
+    for port in itertools.chain(PORTS[start:], PORTS[:start]):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)

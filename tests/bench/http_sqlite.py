@@ -8,8 +8,9 @@ import msgspec
 from hub.settings import Settings
 from tests.bench import hubs, load
 from tests.bench.load import Figures
-from tests.bench.processes import free_port, listening, process, resident_mb
+from tests.bench.processes import listening, process, resident_mb
 from tests.bench.scale import Scale
+from tests.ports import free_port
 
 PATH = "/v1/messages"
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from hub import settings as configuration
 from hub.settings import Settings
-from tests.bench.processes import free_port, process
+from tests.bench.processes import process
+from tests.ports import free_port
 
 UNBOUNDED: Final = 1_000_000_000
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -46,14 +45,6 @@ async def line(running: asyncio.subprocess.Process, what: str, seconds: float) -
     if not said:
         raise RuntimeError(f"{what}: the process ended with status {await running.wait()}")
     return said.decode().strip()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def listening(host: str, port: int) -> None:

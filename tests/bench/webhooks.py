@@ -38,9 +38,10 @@ from schemas import cloudevent, jsontext
 from schemas.acceptance import deliver
 from schemas.jsontext import MAX_SAFE_INTEGER
 from tests import builders
-from tests.bench.processes import free_port, line, listening, peak_mb, process
+from tests.bench.processes import line, listening, peak_mb, process
 from tests.bench.scale import TINY, WHOLE, Scale
 from tests.contracts.test_store import running
+from tests.ports import free_port
 
 DATABASE = "sqlite:///webhooks.sqlite"
 

@@ -15,7 +15,7 @@ from hub.store import postgresql as stored
 from hub.store.database import open_database
 from hub.store.journal import Journal, Transaction
 from tests.broker import eventually
-from tests.client import free_port
+from tests.ports import free_port
 from tests.simulator.waiting import DEADLINE
 
 pytestmark = pytest.mark.servers

@@ -43,6 +43,7 @@ from tests.builders import key
 from tests.client import Participant
 from tests.conftest import server_folder
 from tests.faults.test_hub_kill import Process, whole_log
+from tests.ports import free_port
 
 MEMBERS = ("kz", "kg", "tj", "tm")
 
@@ -296,7 +297,7 @@ def another_hub(settings, number, folder):
     """The settings of a further hub on the same log."""
     copy = folder / f"hub-{number}"
     shutil.copytree(settings.folder, copy)
-    http = replace(settings.http, port=client.free_port())
+    http = replace(settings.http, port=free_port())
     return replace(settings, http=http, folder=str(copy))
 
 

@@ -19,6 +19,7 @@ from schemas import entry as entries
 from tests import broker as brokers
 from tests import client
 from tests.conftest import server_folder
+from tests.ports import free_port
 
 SETTINGS = """\
 listeners.ssl.1 = 127.0.0.1:{port}
@@ -52,7 +53,7 @@ async def node(issuer):
     with server_folder() as folder:
         home = folder / "rabbit1"
         (home / "conf.d").mkdir(parents=True)
-        port = client.free_port()
+        port = free_port()
         text = SETTINGS.format(port=port, folder=issuer)
         (home / "conf.d" / "tls.conf").write_text(text)
         async with servers.rabbitmq(folder) as made:

@@ -19,6 +19,8 @@ import standardwebhooks
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "deploy/demo/records.ndjson"
 PROGRAM = Path(sys.executable).parent / "nhri-hub"
@@ -35,12 +37,6 @@ LAST_LINE = re.compile(
 )
 PATIENCE = 170
 """Seconds; the demo with its installation may take 180."""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(*options):

@@ -21,13 +21,13 @@ from tests.integration.test_demo import (
     check_webhooks,
     expected_counts,
     expected_webhooks,
-    free_port,
     last_words,
     processes_of,
     run,
     start,
     up_to_last_line,
 )
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

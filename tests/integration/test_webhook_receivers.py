@@ -26,7 +26,7 @@ from schemas import cloudevent, jsontext, webhook
 from schemas.encoding import b64url
 from schemas.webhook import Secret, SigningKey
 from tests import builders
-from tests.client import free_port
+from tests.ports import free_port
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
 TEXT = DOCUMENT.read_text("utf-8")

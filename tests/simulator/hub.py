@@ -7,7 +7,6 @@ what tests need and shares nothing with ``hub``.
 
 import json
 import secrets
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -36,6 +35,7 @@ from schemas.note import SignatureLine
 from schemas.refusal import REFUSALS, Refused
 from schemas.routing import Routing
 from tests import builders
+from tests.ports import free_port
 from tests.simulator.history import Bell, History
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -142,15 +142,14 @@ class SimulatedHub:
         )
         self._runner = web.AppRunner(application, shutdown_timeout=0)
         await self._runner.setup()
-        for code, port in self.ports.items():
-            await self.open_door(code, port)
+        for code in self.ports:
+            await self.open_door(code)
 
-    async def open_door(self, code: str, port: int = 0) -> None:
-        """Give somebody an address of the hub."""
+    async def open_door(self, code: str) -> None:
+        """Give somebody an address of the hub, the same again after it was away."""
         assert self._runner is not None
-        listening = socket.create_server(("127.0.0.1", port))
-        self.ports[code] = listening.getsockname()[1]
-        await web.SockSite(self._runner, listening).start()
+        port = self.ports.setdefault(code, free_port())
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
 
     async def stop(self) -> None:
         """Be away: nobody answers at the port."""

@@ -9,6 +9,8 @@ from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
+from tests.ports import free_port
+
 OK = "250 OK"
 
 
@@ -22,7 +24,7 @@ class MailServer:
         self.letters: list[EmailMessage] = []
         self.sent_to: list[list[str]] = []
         self.encrypted: list[bool] = []
-        self.port = 0
+        self.port = free_port()
         self._tls = tls
         self._password = password
         self._server: asyncio.Server | None = None
@@ -67,7 +69,6 @@ class MailServer:
         """Listen, on the same port as before."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._session, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:

@@ -20,6 +20,7 @@ from schemas.acceptance import open_acceptance
 from schemas.encoding import format_time
 from schemas.joint_action import ActionState
 from tests import client
+from tests.ports import free_port
 from tests.simulator.institution import Institution
 from tests.simulator.waiting import until
 
@@ -152,7 +153,7 @@ async def test_a_message_that_was_erased_before_its_answer_came_contradicts_no_r
 async def test_the_certificate_of_the_approval_is_fetched_and_one_for_another_key_is_made(tmp_path):
     async with exchange(tmp_path, kz="member") as (hub, kz):
         path = tmp_path / "kz.pem"
-        broker = f"amqps://kz@127.0.0.1:{client.free_port()}/nhri"  # nobody is there
+        broker = f"amqps://kz@127.0.0.1:{free_port()}/nhri"  # nobody is there
         link = LINK.format(broker=broker)
         kz.path.write_text(kz.path.read_text().replace("[receipts]", link))
         kz.config = configs.load(kz.path, {})

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from connectors.config import ConfigError, WitnessConfig
 from schemas import checkpoint, cosignature, merkle, note, witness
 from schemas.witness import Request
-from tests import builders, client
+from tests import builders
+from tests.ports import free_port
 from tests.simulator.institution import exchange
 from tests.simulator.waiting import until
 
@@ -56,7 +57,7 @@ async def listening(port):
 
 @pytest.fixture
 async def server():
-    async with listening(client.free_port()) as made:
+    async with listening(free_port()) as made:
         yield made
 
 

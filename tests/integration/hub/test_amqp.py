@@ -34,6 +34,7 @@ from schemas.encoding import unb64url
 from tests import broker as brokers
 from tests import client
 from tests.integration.hub.test_metrics import measures
+from tests.ports import free_port
 from tests.simulator.waiting import until
 
 EVERYBODY = ("kz", "kg", "tj", "tm", "undp", "guest")
@@ -636,7 +637,7 @@ async def test_of_two_hubs_one_fills_the_inboxes_and_the_other_takes_over(
     shared = replace(settings, store=replace(settings.store, url=postgresql.url))
     first = broker.settings(shared)
     shutil.copytree(settings.folder, tmp_path / "other")
-    http = replace(shared.http, port=client.free_port())
+    http = replace(shared.http, port=free_port())
     other = replace(first, http=http, folder=str(tmp_path / "other"))
     async with contextlib.AsyncExitStack() as stack:
         running = contextlib.AsyncExitStack()

@@ -25,6 +25,7 @@ from schemas.acceptance import open_acceptance
 from tests import client
 from tests.integration.hub import test_webhooks
 from tests.integration.hub.test_webhooks import Owner
+from tests.ports import free_port
 
 endpoint = test_webhooks.endpoint
 
@@ -43,7 +44,7 @@ def fresh(settings, tmp_path):
             path.write_bytes((Path(settings.folder) / name).read_bytes())
             path.chmod(0o600)
         loaded = configuration.load(folder / "hub.toml", {})
-        http = replace(loaded.http, port=client.free_port())
+        http = replace(loaded.http, port=free_port())
         return replace(loaded, store=replace(loaded.store, url=url), http=http)
 
     return made

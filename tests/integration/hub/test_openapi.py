@@ -27,6 +27,7 @@ from hub.doors.access import TABLE, Role
 from schemas import cosignature, note, witness
 from schemas.encoding import format_time
 from tests import builders, client
+from tests.ports import free_port
 
 DOCUMENT = openapi.document()
 ROUTES = {(method, openapi.template(path)): allowed for (method, path), allowed in TABLE.items()}
@@ -253,7 +254,7 @@ def exchange(everybody_joined, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed") / "hub"
     shutil.copytree(everybody_joined, folder)
     copied = configuration.load(folder / "hub.toml", {})
-    with Exchange(replace(copied, http=replace(copied.http, port=client.free_port()))) as running:
+    with Exchange(replace(copied, http=replace(copied.http, port=free_port()))) as running:
         yield running
 
 

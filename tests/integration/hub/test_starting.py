@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from hub.settings import StartError
 from tests import client
+from tests.ports import free_port
 
 
 async def refusal(settings):
@@ -44,7 +45,7 @@ async def test_a_hub_that_could_not_start_leaves_everything_to_the_next(settings
 
 
 async def test_a_second_hub_on_the_same_folder_is_refused(hub, settings):
-    other = replace(settings, http=replace(settings.http, port=client.free_port()))
+    other = replace(settings, http=replace(settings.http, port=free_port()))
     assert "Another hub is using the database" in await refusal(other)
     assert (await hub.operator.get("/livez")).status == 200
 

@@ -13,6 +13,7 @@ from hub.cli.main import main
 from hub.demo.program import accepts
 from hub.settings import Webhooks
 from tests import client
+from tests.ports import free_port
 
 PATIENCE = 90
 MESSAGE = "01890a5d-ac96-774b-bcce-b302099a8058"
@@ -20,7 +21,7 @@ MESSAGE = "01890a5d-ac96-774b-bcce-b302099a8058"
 
 @pytest.fixture
 def port():
-    return client.free_port()
+    return free_port()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tests import client
 from tests.broker import eventually
+from tests.ports import free_port
 from tests.setback import put_back, rows
 
 PATIENCE = 90
@@ -20,7 +21,7 @@ async def hubs(settings, clock, postgresql, tmp_path):
     """Two hubs, at whose one kz and kg have joined."""
     shared = replace(settings, store=replace(settings.store, url=postgresql.url))
     shutil.copytree(settings.folder, tmp_path / "other")
-    http = replace(shared.http, port=client.free_port())
+    http = replace(shared.http, port=free_port())
     other = replace(shared, http=http, folder=str(tmp_path / "other"))
     async with client.running(shared) as one:
         for code in ("kz", "kg"):

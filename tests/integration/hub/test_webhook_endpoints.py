@@ -17,6 +17,7 @@ from hub.delivery.guard import Guard
 from hub.settings import Webhooks
 from schemas.encoding import format_time
 from tests.integration.hub.test_webhooks import Owner, attempts, deliveries, forward, send
+from tests.ports import free_port
 from tests.unit.hub.delivery import test_guard
 from tests.unit.hub.delivery.test_guard import DEEDS, NAME, Names
 
@@ -30,11 +31,10 @@ class Endpoint:
 
     def __init__(self):
         self.act = test_guard.write(test_guard.OK)
-        self.port = 0
+        self.port = free_port()
 
     async def start(self, context):
         self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self):
         self._server.close()

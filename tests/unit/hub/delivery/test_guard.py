@@ -23,6 +23,7 @@ from hub.delivery.schedule import DeliveryState, Heard
 from schemas.refusal import Refused
 from tests.builders import NOW
 from tests.forms import FORMS
+from tests.ports import free_port
 
 NAME = "hook.example.org"
 ENDPOINT = "127.0.0.2"  # the operator allows this one, and no other
@@ -130,9 +131,9 @@ class Neighbourhood:
         self._seen = asyncio.Event()
 
     async def start(self, context):
-        endpoint = await asyncio.start_server(self._serve, ENDPOINT, 0, ssl=context)
-        self._servers.append(endpoint)
-        self.port = endpoint.sockets[0].getsockname()[1]
+        self.port = free_port()
+        served = await asyncio.start_server(self._serve, ENDPOINT, self.port, ssl=context)
+        self._servers.append(served)
         for address in INSIDE:
             self._servers.append(await asyncio.start_server(self._count, address, self.port))
 
