@@ -14,7 +14,6 @@ from hub.delivery import schedule, wakeup
 from hub.doors.service import Service
 from hub.intake import membership, subscription
 from hub.intake.access import ExpireDeliveries
-from hub.intake.batch import Outcome
 from hub.intake.erasure import Erase
 from hub.intake.submission import CountedRefusals
 from hub.ledger import retention, witnesses
@@ -248,9 +247,7 @@ async def follow_others(service: Service) -> None:
                 service.webhooks.erased(news.erased)
             service.bells.ring(touched)
             if news.size != service.recorder.state.tree.size:
-                # With any job the recorder takes over what others wrote, and finds out where the
-                # database went back.
-                await service.change(membership.Change(lambda _: Outcome()))
+                await service.change(membership.NOTHING)
             if news.directory:
                 # Whose key or standing ended must not go on reading here.
                 service.bells.ring(service.recorder.state.directory.participants.keys())

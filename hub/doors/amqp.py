@@ -175,8 +175,12 @@ class AmqpDoor:
 
     async def _open(self, burst: Sequence[Incoming]) -> list[_Step]:
         """Parse and verify. A fault of ours about one message is not its neighbours'."""
+        known = self._hub.recorder.state.directory
         try:
             admitted = [self._admit(message) for message in burst]
+            refused = not all(isinstance(one, Submitted) for one in admitted)
+            if refused and await self._hub.catch_up(known):
+                admitted = [self._admit(message) for message in burst]
             submitted = [one for one in admitted if isinstance(one, Submitted)]
             opened = iter(await submissions.open_all(self._hub, submitted))
         except Exception as error:  # noqa: BLE001 - it is judged with the message

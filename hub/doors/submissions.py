@@ -42,11 +42,26 @@ class Opened(msgspec.Struct, frozen=True):
     message_id: str | None
     began: float
 
+    @property
+    def refused(self) -> bool:
+        """Whether it will be refused, recorded or not."""
+        return (
+            isinstance(self.job, Refused) or isinstance(self.job, Submission) and self.job.refused
+        )
+
 
 async def open_all(hub: Service, submitted: Sequence[Submitted]) -> Sequence[Opened]:
-    """Parse and verify, off the event loop."""
+    """Parse and verify, off the event loop; what is refused once more if others wrote the log."""
     began = time.perf_counter()
-    return await hub.offload.run(lambda: [OPEN[one.type](hub, one, began) for one in submitted])
+    known = hub.recorder.state.directory
+
+    def opened() -> Sequence[Opened]:
+        return [OPEN[one.type](hub, one, began) for one in submitted]
+
+    found = await hub.offload.run(opened)
+    if any(one.refused for one in found) and await hub.catch_up(known):
+        return await hub.offload.run(opened)
+    return found
 
 
 def refuse(submitted: Submitted, refusal: Refused) -> Opened:

@@ -6,6 +6,7 @@ the invitations, whose secrets are not for the log.
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Final
 
 from hub.intake.batch import Batch, JoinRequest, Needs, Outcome, Token
 from hub.ledger.sequence import Draft
@@ -45,6 +46,11 @@ class Change:
         """Use the token, then decide."""
         batch.use(self.token)
         return self._decide(batch)
+
+
+NOTHING: Final = Change(lambda _: Outcome())
+"""Changes nothing: with any job the recorder takes over what another hub has written, and finds out
+where the database went back."""
 
 
 def append(draft: Draft) -> Change:

@@ -37,6 +37,11 @@ class Submission:
         self._meter = meter
         self._messages_per_hour = messages_per_hour
 
+    @property
+    def refused(self) -> bool:
+        """Whether it was refused at opening."""
+        return isinstance(self._opened, Refused)
+
     def needs(self, needs: Needs) -> None:
         """The message's id, the sender's count, and an answered notice."""
         if isinstance(self._opened, Refused):

@@ -20,6 +20,7 @@ from pamqp import encode
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from hub import upkeep
 from hub.delivery import broker as connections
 from hub.delivery import publisher as publishing
 from hub.delivery import quarantine, topology
@@ -32,7 +33,7 @@ from schemas.acceptance import Acceptance, Delivery
 from schemas.amqp import Acceptances, Refusal
 from schemas.encoding import unb64url
 from tests import broker as brokers
-from tests import client
+from tests import builders, client
 from tests.integration.hub.test_metrics import measures
 from tests.ports import free_port
 from tests.simulator.waiting import until
@@ -664,6 +665,48 @@ async def test_of_two_hubs_one_fills_the_inboxes_and_the_other_takes_over(
             return [*dict.fromkeys(positions("kg", each) for each in kg.deliveries)]
 
         await until(lambda: arrived() == [1, 2, 3, 4, 5, 6], "all have come in order")
+
+
+async def test_what_another_hub_has_just_recorded_about_a_sender_holds_at_once(
+    settings, clock, broker, postgresql, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(upkeep, "FOLLOW_SECONDS", 3_600)  # it does not look by itself
+    elsewhere = replace(settings, store=replace(settings.store, url=postgresql.url))
+    shutil.copytree(settings.folder, tmp_path / "other")
+    shared = replace(elsewhere, folder=str(tmp_path / "other"))
+    shared = broker.settings(replace(shared, http=replace(shared.http, port=free_port())))
+    async with contextlib.AsyncExitStack() as stack:
+        one = await stack.enter_async_context(client.running(elsewhere))
+        for code in ("kz", "kg"):
+            await one.operator.join(one.participant(code))
+        two = await stack.enter_async_context(client.running(shared))
+        await broker.ready(two)
+        kz, kg, uz = (one.participant(code) for code in ("kz", "kg", "uz"))
+        assert (await kz.send(audience=["kg"])).status == 201
+
+        async def taken(participant, body, **properties):
+            channel = await stack.enter_async_context(broker.channel(participant.code))
+            box = Mailbox(participant, channel)
+            await box.publish(body, "1", **properties)
+
+            async def something_came():
+                return (await broker.depth(amqp.inbox(box.code))).waiting
+
+            await brokers.eventually(something_came, "there is an inbox with something in it")
+            await box.open()
+            await box.answered("1")
+            assert box.refusals == {}
+
+        await kg.post("/v1/keys", builders.rotate("kg", "kg second"))
+        kg.private = builders.key("kg second")
+        await taken(kg, kg.receipt(*await kg.inbox()), type=amqp.RECEIPT)
+
+        await kz.post("/v1/keys", builders.rotate("kz", "kz second"))
+        kz.private = builders.key("kz second")
+        await taken(kz, kz.sign(kz.message(audience=["kg"])))
+
+        await one.operator.join(uz)
+        await taken(uz, uz.sign(uz.message(audience=["kg"])))
 
 
 # The quarantine
