@@ -12,7 +12,7 @@ those messages are published again, and the receiver, which holds (sender, id) o
 delivery is done only when the receiver's signed receipt is in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -27,9 +27,10 @@ NEAR = 500
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """A message to be fed: its log index, each recipient's position, for whom it has expired.
+    """A message to be fed: its log index and each recipient's position.
 
-    Without an envelope it was erased.
+    Without an envelope it was erased; ``expired`` are those for whom it came too late, and
+    ``received`` those who have sent a receipt for it.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Owed(msgspec.Struct, frozen=True):
     envelope: bytes | None
     positions: Mapping[str, int]
     expired: frozenset[str]
+    received: frozenset[str]
 
 
 class Lane:
@@ -69,7 +71,7 @@ class Lane:
         self._unconfirmed.add(position)
 
     def skip_to(self, position: int) -> None:
-        """What stood before this position was lost, and given up: it is the next one."""
+        """What stood before this position was lost and given up, or has receipts: it is next."""
         self.published = position - 1
 
     def confirm(self, position: int) -> None:
@@ -104,13 +106,20 @@ class Lanes:
             self._lanes[code] = Lane(0, 0, 0)
         return self._lanes[code]
 
-    def take(self, index: int, positions: Mapping[str, int]) -> dict[str, int]:
-        """Note a message, and give the recipients that may get it in one common publish."""
+    def take(
+        self, index: int, positions: Mapping[str, int], received: Set[str] = frozenset()
+    ) -> dict[str, int]:
+        """Note a message, and give the recipients that may get it in one common publish.
+
+        Those who have ``received`` it do not get it again.
+        """
         targets: dict[str, int] = {}
         for code, position in positions.items():
             lane = self[code]
             in_turn = lane.published == position - 1 and not lane.parked
-            if in_turn and lane.outstanding < self._max_outstanding:
+            if in_turn and code in received:
+                lane.skip_to(position + 1)
+            elif in_turn and lane.outstanding < self._max_outstanding:
                 lane.advance(position, index)
                 targets[code] = position
             lane.last = max(lane.last, position)

@@ -76,6 +76,8 @@ class LaneStore(Protocol):
     ) -> Sequence[Owed]:
         """The next messages of a recipient, and what others get in between, by log index.
 
+        They begin with the first that has no receipt, or are the last if all have one.
+
         Args:
             code: the recipient.
             after: its position before the first of them.
@@ -308,17 +310,20 @@ class Publisher:
         page = await self._store.owed(code, after, FEED_PAGE, near, self._clock())
         if lane.published != after or self._paused():
             return  # it was set back meanwhile, or content began to come back out of order
-        # The log is whole: positions that are passed over were lost, and given up.
+        # The log is whole: what is passed over was lost and given up, or has a receipt already.
         lane.skip_to(
             next((own.positions[code] for own in page if code in own.positions), after + 1)
         )
         fed = [
             outgoing
             for owed in page
-            for outgoing in _outgoing(owed, self._lanes.take(owed.index, owed.positions))
+            for outgoing in _outgoing(
+                owed, self._lanes.take(owed.index, owed.positions, owed.received)
+            )
         ]
+        if lane.published == after:
+            lane.last = after  # nothing is there; another look will find what is
         if not fed:
-            lane.last = lane.published
             return
         # Behind what waits already, so that every recipient gets its messages in order.
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()

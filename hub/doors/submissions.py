@@ -46,7 +46,7 @@ class Opened(msgspec.Struct, frozen=True):
     def refused(self) -> bool:
         """Whether it will be refused, recorded or not."""
         return (
-            isinstance(self.job, Refused) or isinstance(self.job, Submission) and self.job.refused
+            self.job.refused if isinstance(self.job, Submission) else isinstance(self.job, Refused)
         )
 
 

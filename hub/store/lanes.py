@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 import msgspec
-from sqlalchemy import Connection, Row, func, literal, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal, select, text, union_all
 
 from hub.delivery.lanes import Owed
 from hub.store import tables
@@ -113,9 +113,11 @@ class StoredLanes:
 
         See ``hub.delivery.publisher.LaneStore.owed``.
         """
-        following = select(func.min(_delivery.c.position)).where(
-            _delivery.c.recipient == code, _delivery.c.position > after
+        behind = (_delivery.c.recipient == code, _delivery.c.position > after)
+        next_open = select(func.min(_delivery.c.position)).where(
+            *behind, _delivery.c.receipt_idx.is_(None)
         )
+        last = select(func.max(_delivery.c.position)).where(*behind)
         own = (
             select(func.min(_message.c.idx).label("first"), func.max(_message.c.idx).label("last"))
             .join(_delivery, _delivery.c.message_id == _message.c.id)
@@ -129,8 +131,8 @@ class StoredLanes:
 
         def work(connection: Connection) -> list[Owed]:
             # Positions have no gaps but where messages were lost with a database and given up.
-            first = connection.execute(following).scalar_one()
-            if first is None:
+            first = connection.execute(next_open).scalar_one()
+            if first is None and (first := connection.execute(last).scalar_one()) is None:
                 return []
             # With both ends given, no plan reads the whole backlog for a page.
             page = _delivery.c.position.between(first, first + limit - 1)
@@ -181,6 +183,7 @@ def _owed(
     connection: Connection, rows: Sequence[Row[*tuple[object, ...]]], codes: Sequence[str], now: str
 ) -> list[Owed]:
     acceptances = acceptances_of(connection, [row.idx for row in rows])
+    received = _received(connection, [row.id for row in rows], codes)
     late = [row.id for row in rows if row.expires is not None and row.expires <= now]
     expired = _expired(connection, late)
     erased = _erased(connection, [row.id for row in rows if not row.envelope], codes)
@@ -191,6 +194,7 @@ def _owed(
             row.envelope or None,
             erased.get(row.id) or _positions(acceptances[row.idx], codes),
             expired.get(row.id, frozenset()),
+            received.get(row.id, frozenset()),
         )
         for row in rows
     ]
@@ -198,10 +202,25 @@ def _owed(
 
 def _expired(connection: Connection, late: Sequence[str]) -> dict[str, frozenset[str]]:
     """Of messages past their time: who had sent no receipt by then."""
+    return _recipients(connection, late, _delivery.c.state.in_(("waiting", "expired")))
+
+
+def _received(
+    connection: Connection, ids: Sequence[str], codes: Sequence[str]
+) -> dict[str, frozenset[str]]:
+    """Which of these recipients have sent a receipt for a message."""
+    sent = and_(_delivery.c.recipient.in_(codes), _delivery.c.receipt_idx.is_not(None))
+    return _recipients(connection, ids, sent)
+
+
+def _recipients(
+    connection: Connection, ids: Sequence[str], which: ColumnElement[bool]
+) -> dict[str, frozenset[str]]:
+    """Some of the recipients of each of these messages."""
     query = select(_delivery.c.message_id, _delivery.c.recipient).where(
-        _delivery.c.message_id.in_(late), _delivery.c.state.in_(("waiting", "expired"))
+        _delivery.c.message_id.in_(ids), which
     )
     found: dict[str, frozenset[str]] = {}
-    for row in connection.execute(query) if late else ():
+    for row in connection.execute(query) if ids else ():
         found[row.message_id] = found.get(row.message_id, frozenset()) | {row.recipient}
     return found

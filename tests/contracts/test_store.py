@@ -323,6 +323,20 @@ class TestWhatIsFedToTheBroker:
             page = await lanes.owed("kg", after, 3, ["kg"], store.time)
             assert [owed.positions for owed in page] == [{"kg": position} for position in found]
 
+    async def test_goes_from_one_without_a_receipt_to_the_next(self, store):
+        await store.send(*(message(id=message_id(number)) for number in range(9)))
+        await store.receive("kg", 1, 3, 4, 5, 9)
+        lanes = StoredLanes(store.database)
+
+        async def page(after):
+            found = await lanes.owed("kg", after, 3, ["kg", "tj"], store.time)
+            return [(owed.positions["kg"], *owed.received) for owed in found]
+
+        assert await page(0) == [(2,), (3, "kg"), (4, "kg")]
+        assert await page(4) == [(6,), (7,), (8,)]
+        assert await page(8) == [(9, "kg")]
+        assert await page(9) == []
+
     async def test_is_not_ahead_of_a_database_that_went_back(self, store):
         """The last cursor may be saved after that, and what was published then is no more."""
         await store.send(*(message(id=message_id(number)) for number in range(3)))

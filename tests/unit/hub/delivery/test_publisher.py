@@ -25,24 +25,28 @@ class Unmeasured:
 class Stored:
     """The part of the port ``LaneStore`` that is asked here: one recipient's positions."""
 
-    def __init__(self, *positions):
+    def __init__(self, *positions, received=()):
         self.positions = positions
+        self.received = received
         self.asked = 0
 
     async def lasts(self, codes):
         return {code: max(self.positions) for code in codes if self.positions}
 
     async def first_waiting(self, code):
-        return min(self.positions)
+        return min(set(self.positions) - set(self.received))
 
     async def owed(self, code, after, limit, codes, now):
         self.asked += 1
         accepted = Acceptance("", None, None, "")
         there = [position for position in self.positions if position > after]
+        waiting = [position for position in there if position not in self.received]
+        first = (waiting or there[-1:] or [0])[0]
         return [
-            Owed(100 + position, accepted, None, {code: position}, frozenset())
+            Owed(100 + position, accepted, None, {code: position}, frozenset(), has_receipt)
             for position in there
-            if position < there[0] + limit
+            if first <= position < first + limit
+            for has_receipt in [frozenset({code} if position in self.received else ())]
         ]
 
 
@@ -104,6 +108,21 @@ async def test_what_was_given_up_as_lost_holds_up_nothing_behind_it(there):
     await one.feed()
     assert one.published == there
     assert one.publisher._lanes.cursors() == {"kg": there[-1]}
+
+
+@pytest.mark.parametrize("end", [7, 500], ids=["within a page", "over many pages"])
+@pytest.mark.parametrize("more", [[], ["end"]], ids=["the last has a receipt", "has none"])
+async def test_what_has_a_receipt_is_not_published_again_behind_what_has_none(end, more):
+    waiting = [2, 5, *(end for _ in more)]
+    there = range(1, end + 1)
+    stored = Stored(*there, received=set(there) - set(waiting))
+    one = Feeding(stored)
+    await one.feed()
+    await one.publisher._again("kg")
+    await one.feed()
+    assert one.published == 2 * waiting
+    assert one.publisher._lanes.cursors() == {"kg": end}
+    assert stored.asked < 10
 
 
 async def test_what_a_restored_log_lacks_is_waited_for():
