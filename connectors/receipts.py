@@ -53,30 +53,30 @@ class Answers:
         """
         doubt: LinkError | None = None
         offered = set[int]()
-        while answers := self._next(offered):
-            for answer in answers:
-                offered.add(answer.number)
-                self._failed.pop(answer.number, None)
+        while numbers := self._next(offered):
+            for number in numbers:
+                offered.add(number)
+                self._failed.pop(number, None)
                 try:
-                    await self._offer(answer)
+                    await self._offer(self._parts.store.answer(number))
                 except Later as later:
                     doubt = later  # about this one receipt: the others need not wait for it
                 except LinkError:
                     # Perhaps about all of them: only the next time, when others come first, tells.
-                    self._failed[answer.number] = None
+                    self._failed[number] = None
                     raise
         if doubt is not None:
             raise doubt
 
-    def _next(self, offered: Container[int]) -> list[Answer]:
+    def _next(self, offered: Container[int]) -> list[int]:
         """Sign a receipt for each sender that is owed any; gives what was not offered yet."""
         store, sender = self._parts.store, ""
         while owed := store.owed(receipt.MAX_ITEMS, sender):
             sender = owed[0].sender
             self._sign(owed[: self._limit(sender)])
         last = {number: place for place, number in enumerate(self._failed, 1)}
-        left = [answer for answer in store.pending_answers() if answer.number not in offered]
-        return sorted(left, key=lambda answer: (last.get(answer.number, 0), answer.number))
+        left = [number for number in store.pending_answers() if number not in offered]
+        return sorted(left, key=lambda number: (last.get(number, 0), number))
 
     def _sign(self, owed: Sequence[Owed]) -> None:
         items = tuple(_item(one) for one in owed)

@@ -207,13 +207,16 @@ class Reader:
         )
         return self._rows(Owed, sql, after, limit)
 
-    def pending_answers(self, limit: int = 100) -> list[Answer]:
-        """The receipts of ours that the hub has not recorded yet, in the order they were made."""
-        sql = (
-            "SELECT number, sender, receipt FROM answers WHERE state = 'pending'"
-            " ORDER BY number LIMIT ?"
-        )
-        return self._rows(Answer, sql, limit)
+    def pending_answers(self) -> list[int]:
+        """The numbers of our receipts that the hub has not recorded yet, as they were made."""
+        sql = "SELECT number FROM answers WHERE state = 'pending' ORDER BY number"
+        return [msgspec.convert(number, int) for (number,) in self._select(sql)]
+
+    def answer(self, number: int) -> Answer:
+        """A receipt of ours."""
+        sql = "SELECT number, sender, receipt FROM answers WHERE number = ?"
+        [answer] = self._rows(Answer, sql, number)
+        return answer
 
     def recorded_answer(self, number: int) -> Acceptance | None:
         """A receipt of ours as the hub recorded it; None where it has not."""

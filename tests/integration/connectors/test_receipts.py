@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from connectors.link import Later, Unreachable
 from connectors.link.http import HttpLink
+from connectors.store import Store
 from connectors.tables import SentState
 from schemas import receipt
 from schemas.acceptance import open_acceptance
@@ -81,6 +82,25 @@ async def test_a_receipt_of_ours_that_is_not_recorded_keeps_back_no_other(troubl
             await until(lambda: "answers" in troubles(kg), "the receipt for it fails")
             await kz.settled(kz.send(audience=["kg"]))
         await tj.settled(stuck)
+
+
+async def test_many_receipts_of_ours_without_a_good_answer_keep_back_no_other(monkeypatch):
+    offer = HttpLink.send_receipt
+
+    async def fails(link, raw):
+        if raw == b"stuck":
+            raise Later("It is about this receipt alone.")
+        return await offer(link, raw)
+
+    monkeypatch.setattr(HttpLink, "send_receipt", fails)
+    async with exchange("kz", "kg") as (_hub, them):
+        kz, kg = them.values()
+        config = kg.config
+        with Store.open_for(config.store, "kg", config.hub.log) as store, store.transaction():
+            for _ in range(150):
+                store.add_answer("tj", b"stuck", [])
+        async with kz.running(), kg.running():
+            await kz.settled(kz.send(audience=["kg"]))
 
 
 def troubles(institution):

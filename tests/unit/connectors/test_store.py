@@ -327,7 +327,8 @@ def test_receipts_are_owed_by_sender_until_they_are_signed_and_again_offered_unt
     with store.transaction():
         store.add_answer("kg", b"receipt", [2, 3])
     assert [one.sender for one in store.owed(10)] == ["tj"]
-    (answer,) = store.pending_answers()
+    (number,) = store.pending_answers()
+    answer = store.answer(number)
     assert (answer.sender, answer.receipt) == ("kg", b"receipt")
     assert store.status().unanswered == 3
     with store.transaction():
