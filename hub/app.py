@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import secrets
 import signal
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -24,6 +26,7 @@ from hub.delivery.deliveries import Told
 from hub.delivery.guard import Guard
 from hub.delivery.publisher import Publisher
 from hub.delivery.quarantine import Quarantine
+from hub.delivery.stuck import StuckInboxes
 from hub.delivery.wakeup import Bells
 from hub.delivery.webhooks import Webhooks
 from hub.doors import http
@@ -62,6 +65,10 @@ from schemas.refusal import Refused
 IDLE_SECONDS = 75.0
 """For the whole head of a request to arrive, counted from the connection or the last answer; longer
 than a proxy before us keeps a connection that it does not use (nginx: 60 s)."""
+
+_COLLECTED: Final = (10_000, 20, 20)
+"""New objects before the young ones are looked at (Python's own: 700), and such looks before those
+that outlived one are looked at (10)."""
 
 log = structlog.get_logger("hub")
 
@@ -256,6 +263,7 @@ def _publisher(
         lambda: format_time(_clock()),
         metrics,
         settings.restored.exists,
+        StuckInboxes(lambda code: broker.takes(configuration.broker_url(settings), code)),
         settings.broker.outstanding,
     )
 
@@ -305,10 +313,15 @@ def _join_broker(
     listeners.append(publisher.committed)
     door = AmqpDoor(service, publisher)
     url, metrics = _broker_url(service.settings), service.metrics
-    metrics.watch_broker(lambda: publisher.outstanding, lambda: publisher.blocked)
+    metrics.watch_broker(
+        lambda: publisher.outstanding, lambda: publisher.blocked, lambda: len(publisher.stuck.shown)
+    )
     return [
-        asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))
-        for name, use in (("hub.publisher", publisher.use), ("hub.door", door.use))
+        asyncio.create_task(publisher.stuck.ask()),
+        *(
+            asyncio.create_task(broker.keep(url, name, metrics.link(name, use)))
+            for name, use in (("hub.publisher", publisher.use), ("hub.door", door.use))
+        ),
     ]
 
 
@@ -428,12 +441,24 @@ def serve(settings: Settings) -> None:
     uvloop.run(_serve(settings))
 
 
+def _collect_less() -> None:
+    """Let the garbage collector look at what was made since the start, and less often.
+
+    What was imported and loaded until now stays for good: to look at it once more stops the hub
+    for a tenth of a second each time (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED)
+
+
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with opened(settings) as service, sdnotify.told():
+        _collect_less()
         log.info("hub.ready", origin=settings.origin, url=settings.url, socket=str(settings.socket))
         await stop.wait()
         log.info("hub.stopping", size=service.recorder.state.tree.size)

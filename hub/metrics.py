@@ -134,6 +134,9 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
         "nhri_hub_broker_blocked": Measure(
             "1 while an alarm for memory or disk keeps the broker from taking messages"
         ),
+        "nhri_hub_inboxes_stuck": Measure(
+            "Inboxes on the broker for which it confirms nothing while others work"
+        ),
         "nhri_hub_webhooks": Measure(
             "Messages for webhooks that are waiting, or were set aside (dead)", ("state",)
         ),
@@ -211,11 +214,15 @@ class Metrics:
         stopped.set_function(lambda: witnesses.stopped is not None)
 
     def watch_broker(
-        self, outstanding: Callable[[], Mapping[str, int]], blocked: Callable[[], bool]
+        self,
+        outstanding: Callable[[], Mapping[str, int]],
+        blocked: Callable[[], bool],
+        stuck: Callable[[], int],
     ) -> None:
-        """Ask for the copies on the broker in every survey, and for an alarm whenever asked."""
+        """Ask for the copies on the broker in every survey, for what is wrong whenever asked."""
         self._outstanding = outstanding
         self._gauges["nhri_hub_broker_blocked"].set_function(blocked)
+        self._gauges["nhri_hub_inboxes_stuck"].set_function(stuck)
 
     # --- What the doors tell ---
 

@@ -1,8 +1,9 @@
 """A place on a real RabbitMQ for a test: a virtual host of its own, accounts for everybody."""
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import aio_pika
@@ -15,6 +16,7 @@ from connectors.link.amqp import AmqpLink, Patience
 from connectors.link.http import HttpLink, Identity
 from hub.delivery import topology
 from hub.delivery.broker import Depth
+from hub.demo.processes import ProcessError
 from hub.demo.servers import RabbitMQ
 from hub.settings import Settings
 from schemas import amqp
@@ -66,11 +68,26 @@ class Broker:
                 return Depth(0, 0)
             return Depth(found.message_count or 0, found.consumer_count or 0)
 
+    @asynccontextmanager
+    async def stuck(self, queue: str) -> AsyncIterator[None]:
+        """A queue whose leader says nothing: what is published there is never confirmed."""
+        found = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"{self.vhost}">>, queue, <<"{queue}">>))'
+        leader = f"whereis(element(1, amqqueue:get_pid(element(2, {found}))))"
+        await self.node.ctl("eval", f"sys:suspend({leader}).")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessError):  # the test may have deleted it
+                await self.node.ctl("eval", f"sys:resume({leader}).")
+
     async def ready(self, hub: client.Hub) -> None:
-        """Wait until a hub fills the inboxes and takes submissions."""
+        """Wait until a hub has made everybody's inbox, fills them and takes submissions."""
         publisher = hub.service.publisher
         assert publisher is not None
-        await until(lambda: publisher._ready, "the hub fills the inboxes")
+        await until(
+            lambda: publisher._ready and publisher._surveyed.issuperset(publisher._codes()),
+            "the hub fills the inboxes",
+        )
 
         async def consumes() -> bool:
             return (await self.depth(amqp.SUBMISSIONS_QUEUE)).consumers > 0

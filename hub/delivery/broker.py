@@ -14,9 +14,10 @@ import aio_pika
 import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import ChannelLockedResource, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelLockedResource, ChannelPreconditionFailed, DeliveryError
 
 from hub.delivery import headers, topology
+from schemas import amqp, jsontext
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
@@ -45,6 +46,10 @@ log = structlog.get_logger("hub.broker")
 
 class Unconfirmed(Exception):
     """The broker did not confirm: nothing was promised, and it may or may not have it."""
+
+
+class Stuck(Unconfirmed):
+    """Not for this inbox: its queue may be without a leader, while others work."""
 
 
 class Ended(Exception):
@@ -166,6 +171,29 @@ async def takes_too_much(url: str) -> bool:
             await channel.default_exchange.publish(message, "nobody", mandatory=False)
         except ChannelPreconditionFailed:
             return False
+        return True
+
+
+async def takes(url: str, code: str) -> bool:
+    """Whether the broker takes something for somebody; tried with an answer to nothing.
+
+    On a connection of its own: a queue that does not answer holds up what comes behind it.
+
+    Raises:
+        Exception: it cannot be found out now; aiormq has no type for a line being cut.
+    """
+    nothing = aio_pika.Message(jsontext.encode(amqp.Acceptances([])), type=amqp.ACCEPTANCE)
+    async with connected(url, "hub.check") as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
+        try:
+            await exchange.publish(nothing, amqp.inbox(code), timeout=_CONNECT_TIMEOUT)
+        except (DeliveryError, TimeoutError):
+            return False
+        except asyncio.CancelledError:
+            if _is_to_stop():
+                raise
+            raise Ended("the connection gave no sign of life") from None
         return True
 
 

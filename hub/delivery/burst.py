@@ -6,20 +6,25 @@ one write; aiormq itself goes on matching confirms and returns.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import aiormq
 import msgspec
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import ChannelFrame
+from aiormq.exceptions import DeliveryError
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from hub.delivery.broker import Stuck, Unconfirmed
 from schemas import amqp
 
-CONFIRM_TIMEOUT = 30.0
-"""Seconds to wait for the broker's confirms; under a memory or disk alarm it says nothing."""
+STUCK_SECONDS = 5.0
+"""Without a confirm for so long, whoever the message is for keeps others waiting no longer."""
+
+ALARM_SECONDS = 30.0
+"""To wait for confirms under a memory or disk alarm: the broker says nothing then to anybody."""
 
 _PERSISTENT = 2
 
@@ -43,8 +48,12 @@ async def channel_for(channel: AbstractChannel) -> aiormq.Channel:
     return underlying
 
 
-async def publish(channel: aiormq.Channel, burst: Sequence[Outgoing]) -> list[str | None]:
+async def publish(
+    channel: aiormq.Channel, burst: Sequence[Outgoing], alarm: Callable[[], bool]
+) -> list[Unconfirmed | None]:
     """Publish all, persistent and mandatory; gives for each None or why it was not confirmed.
+
+    The first that is ``Stuck`` may be what keeps the others waiting.
 
     Where this raises, or is cancelled, nothing is known of any of them, and the channel is of no
     use any more: its count of deliveries may be ahead of the broker's.
@@ -64,11 +73,14 @@ async def publish(channel: aiormq.Channel, burst: Sequence[Outgoing]) -> list[st
             frames += _frames(outgoing, name, channel.max_content_size)
         await channel.write_queue.put(ChannelFrame.marshall(channel.number, frames))
     try:
-        await asyncio.wait(confirms.values(), timeout=CONFIRM_TIMEOUT)
+        _, late = await asyncio.wait(confirms.values(), timeout=STUCK_SECONDS)
+        silent = bool(late) and alarm()
+        if silent:
+            await asyncio.wait(late, timeout=ALARM_SECONDS - STUCK_SECONDS)
     finally:
         for name in confirms:
             channel.message_id_delivery_tag.pop(name, None)
-    return [_problem(confirm) for confirm in confirms.values()]
+    return [_problem(confirm, silent=silent) for confirm in confirms.values()]
 
 
 def _frames(
@@ -88,11 +100,17 @@ def _frames(
         yield ContentBody(outgoing.body[start : start + most])
 
 
-def _problem(confirm: asyncio.Future[object]) -> str | None:
+def _problem(confirm: asyncio.Future[object], *, silent: bool) -> Unconfirmed | None:
     if not confirm.done():
         confirm.cancel()
-        return f"no confirm in {CONFIRM_TIMEOUT:.0f} seconds"
+        if silent:
+            return Unconfirmed(f"no confirm in {ALARM_SECONDS:.0f} seconds, in an alarm")
+        return Stuck(f"no confirm in {STUCK_SECONDS:.0f} seconds")
     if confirm.cancelled():
-        return "the channel was closed"
+        return Unconfirmed("the channel was closed")
     error = confirm.exception()
-    return None if error is None else f"{type(error).__name__}: {error}".rstrip(": ")
+    if error is None:
+        return None
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    # Refused: a queue that does not answer in time, or is full.
+    return Stuck(reason) if type(error) is DeliveryError else Unconfirmed(reason)

@@ -5,14 +5,15 @@ is **live** when everything before the next position was published and the recip
 new messages reach it in the one publish for all recipients. Otherwise it is **behind**, and the
 feeder publishes to it alone, from the database, until it has caught up. A lane is **parked** while
 its queue is not known to be there, or is full and nobody takes anything from it, as that of a
-participant whose connector speaks HTTP: nothing is published to it then.
+participant whose connector speaks HTTP: nothing is published to it then. Nor is anything to one
+that is **stuck**: the broker does not confirm what is for it.
 
 What is saved now and then is how far the broker has confirmed. A crash forgets the last of it:
 those messages are published again, and the receiver, which holds (sender, id) once, drops them. A
 delivery is done only when the receiver's signed receipt is in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -95,10 +96,16 @@ class Lane:
 class Lanes:
     """All recipients."""
 
-    def __init__(self, lanes: Mapping[str, Lane], max_outstanding: int = MAX_OUTSTANDING) -> None:
-        """Start from what the database knows."""
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        max_outstanding: int = MAX_OUTSTANDING,
+        stuck: Container[str] = frozenset(),
+    ) -> None:
+        """Start from what the database knows; ``stuck`` is looked at anew each time."""
         self._lanes = dict(lanes)
         self._max_outstanding = max_outstanding
+        self._stuck = stuck
 
     def __getitem__(self, code: str) -> Lane:
         """The lane of a recipient; one that was never seen has nothing in it."""
@@ -116,7 +123,7 @@ class Lanes:
         targets: dict[str, int] = {}
         for code, position in positions.items():
             lane = self[code]
-            in_turn = lane.published == position - 1 and not lane.parked
+            in_turn = lane.published == position - 1 and self._is_open(code)
             if in_turn and code in received:
                 lane.skip_to(position + 1)
             elif in_turn and lane.outstanding < self._max_outstanding:
@@ -195,8 +202,13 @@ class Lanes:
 
     def _behind(self) -> Iterable[tuple[str, Lane]]:
         return (
-            (code, lane) for code, lane in self._lanes.items() if lane.behind and not lane.parked
+            (code, lane)
+            for code, lane in self._lanes.items()
+            if lane.behind and self._is_open(code)
         )
+
+    def _is_open(self, code: str) -> bool:
+        return not self[code].parked and code not in self._stuck
 
     def _has_room(self, lane: Lane) -> bool:
         """A full one is fed again when half of it has receipts, not for each single one."""

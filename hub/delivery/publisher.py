@@ -22,9 +22,10 @@ import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from hub.delivery import broker, burst, topology
-from hub.delivery.broker import Unconfirmed
+from hub.delivery.broker import Stuck, Unconfirmed
 from hub.delivery.burst import Outgoing
 from hub.delivery.lanes import MAX_OUTSTANDING, Lane, Lanes, Owed
+from hub.delivery.stuck import StuckInboxes
 from hub.intake.batch import Committed
 from schemas import amqp, jsontext
 from schemas.acceptance import Acceptance, Tombstone, deliver
@@ -120,15 +121,17 @@ class Publisher:
         clock: Callable[[], str],
         measures: Measures,
         paused: Callable[[], bool],
+        stuck: StuckInboxes,
         max_outstanding: int = MAX_OUTSTANDING,
     ) -> None:
         """Publish what the store has, to the participants that ``codes`` gives.
 
         While ``paused`` says that a restored log is being made whole, nobody is fed: what comes
         back later than what is behind it would be left out for ever. ``blocked`` says whether an
-        alarm of the broker keeps it from publishing.
+        alarm of the broker keeps it from publishing. To whom is ``stuck`` nothing is published.
         """
         self.blocked = False
+        self.stuck = stuck
         self._measures = measures
         self._paused = paused
         self._max_outstanding = max_outstanding
@@ -166,8 +169,13 @@ class Publisher:
         """Send an acceptance or refusal to a participant; returns when the broker has it.
 
         Raises:
+            Stuck: the broker takes nothing for this participant.
             Unconfirmed: the broker did not take it; what was submitted must not be acknowledged.
         """
+        if code in self.stuck.shown:
+            raise Stuck("its inbox is stuck")
+        if code in self.stuck:
+            raise Unconfirmed("its inbox may be stuck")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(Outgoing(kind, jsontext.encode(body), (code,)), future)
         await future
@@ -227,6 +235,7 @@ class Publisher:
         self._lanes = Lanes(
             {code: Lane(*numbers, parked=False) for code, numbers in stored.items()},
             self._max_outstanding,
+            self.stuck,
         )
         await self._survey(channel)
         # What is committed between the reading and here is found by the first look.
@@ -262,9 +271,10 @@ class Publisher:
         Raises:
             Unconfirmed: the broker did not confirm all; the lanes know which.
         """
-        problems: Sequence[str | None] = ["it was not sent"] * len(batch)
+        problems: Sequence[Unconfirmed | None] = [Unconfirmed("it was not sent")] * len(batch)
         try:
-            problems = await burst.publish(bursts, [waiting.outgoing for waiting in batch])
+            outgoing = [waiting.outgoing for waiting in batch]
+            problems = await burst.publish(bursts, outgoing, lambda: self.blocked)
         finally:
             now, took = time.perf_counter(), []
             for waiting, problem in zip(batch, problems, strict=True):
@@ -274,9 +284,11 @@ class Publisher:
                 else:
                     self._give_back(waiting)
             self._measures.published(took, len(batch) - len(took))
-        for problem in problems:
+        for waiting, problem in zip(batch, problems, strict=True):
+            if isinstance(problem, Stuck):
+                self.stuck.suspect(waiting.outgoing.codes)
             if problem is not None:
-                raise Unconfirmed(problem)
+                raise problem
 
     def _confirm(self, waiting: _Waiting) -> None:
         self._lanes.confirm(waiting.outgoing.positions)
@@ -370,7 +382,7 @@ class Publisher:
             freed = self._lanes.survey(code, depth.waiting, depth.consumers)
             since = self._receipted.setdefault(code, now)
             silent = self._lanes[code].outstanding and now - since >= SILENT_SECONDS
-            if freed or (silent and not depth.waiting):
+            if freed or (silent and not depth.waiting and code not in self.stuck):
                 await self._again(code)
                 self._receipted[code] = now
 

@@ -2,9 +2,10 @@
 
 They are taken in bursts: whatever arrived while the burst before was opened goes through together,
 with one hop to the thread that verifies, one commit, one answer a sender and one acknowledgement. A
-burst is acknowledged to the broker only after its commit and after the broker has the answers. A
-crash in between makes the broker deliver it again; the ids are known by then, and the senders get
-the first acceptances a second time. Who sent a message is its ``user_id``, which the broker
+burst is acknowledged to the broker only after its commit and after the broker has the answers, but
+for a sender into whose inbox it takes nothing: that one sends again. A crash in between makes the
+broker deliver it again; the ids are known by then, and the senders get the first acceptances a
+second time. Who sent a message is its ``user_id``, which the broker
 validated.
 """
 
@@ -22,7 +23,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands
 
 from hub.delivery import broker, topology
-from hub.delivery.broker import Unconfirmed
+from hub.delivery.broker import Stuck, Unconfirmed
 from hub.delivery.publisher import Publisher
 from hub.doors import submissions
 from hub.doors.service import Service
@@ -308,6 +309,9 @@ class AmqpDoor:
             if problem.row.retryable:
                 return _Verdict.AGAIN  # or at whichever hub can store it
             return await self._quarantine(message, problem.detail)
+        if isinstance(problem, Stuck):
+            # It is recorded. Whoever gets no answer sends it again, and others need not wait.
+            return _Verdict.DONE
         if isinstance(problem, Unconfirmed):
             log.warning("amqp.unanswered", reason=str(problem))
             return _Verdict.AGAIN

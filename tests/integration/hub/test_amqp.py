@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 
 from hub import upkeep
 from hub.delivery import broker as connections
+from hub.delivery import burst, quarantine, stuck, topology
 from hub.delivery import publisher as publishing
-from hub.delivery import quarantine, topology
 from hub.delivery.quarantine import Quarantine
 from hub.doors import amqp as door
 from hub.doors import submissions
@@ -471,6 +471,48 @@ async def test_copies_that_are_lost_with_their_queue_are_published_again(hub, br
     kg = await mailbox("kg")
     await kg.received(3)
     assert in_order(kg) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["until it works again", "until deleted"])
+async def test_an_inbox_for_which_the_broker_confirms_nothing_keeps_no_other_waiting(
+    hub, broker, mailbox, monkeypatch, deleted
+):
+    monkeypatch.setattr(burst, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(stuck, "ASK_SECONDS", 0.1)
+    kz, kg, tj = [await mailbox(code) for code in ("kz", "kg", "tj")]
+    with capture_logs() as logs:
+        async with broker.stuck("inbox.tj"):
+            sent = await tj.send("from tj", audience=["kg"])
+            for number in range(10):
+                await kz.send(f"{number}", audience=["kg", "tj", "tm"])
+            await kz.answered(*map(str, range(10)))
+            await kg.received(11)
+            await until_measured(hub, ("nhri_hub_inboxes_stuck",), 1)
+            # Nor does it afterwards, and what its owner submits is recorded.
+            for number in range(10, 20):
+                await kz.send(f"{number}", audience=["kg", "tj", "tm"])
+                await tj.send(f"{number}", audience=["kg"])
+            await kz.answered(*map(str, range(10, 20)))
+            await kg.received(31)
+            assert (tj.acceptances, tj.deliveries) == ({}, [])
+            if deleted:
+                await broker.node.ctl("delete_queue", "-p", broker.vhost, "inbox.tj")
+
+                async def refilled():
+                    return (await broker.depth("inbox.tj")).waiting >= 20
+
+                await brokers.eventually(refilled, "the queue is there again")
+                tj = await mailbox("tj")
+        await tj.received(20)
+        await tj.publish(sent, "from tj")
+        await tj.answered("from tj")
+    assert in_order(tj) == list(range(1, 21))
+    assert in_order(kg) == list(range(1, 32))
+    said = [(entry["event"], entry.get("recipient")) for entry in logs]
+    assert [one for one in said if one[0].startswith("inbox.")] == [
+        ("inbox.stuck", "tj"),
+        ("inbox.works-again", "tj"),
+    ]
 
 
 async def test_a_channel_that_the_broker_closes_is_replaced_and_nothing_is_lost(

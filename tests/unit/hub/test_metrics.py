@@ -202,7 +202,7 @@ def directory(**states):
 
 def test_a_survey_shows_everybody_and_forgets_who_is_gone(measured):
     now = builders.NOW
-    measured.watch_broker(lambda: {"kz": 3}, lambda: False)
+    measured.watch_broker(lambda: {"kz": 3}, lambda: False, lambda: 0)
     two = directory(kz="active", kg="suspended")
     oldest = {"kz": format_time(now - timedelta(seconds=90))}
     measured.surveyed(two, {"kz": 5}, oldest, now)

@@ -107,6 +107,17 @@ class TestAnUnconfirmedMessage:
         assert (one["kz"].published, one.outstanding()) == (4, {})
 
 
+class TestAStuckLane:
+    def test_falls_behind_and_is_fed_when_it_works_again(self):
+        stuck = {"tj"}
+        both = Lanes({code: Lane(4, 4, 0, parked=False) for code in ("kz", "tj")}, 10, stuck)
+        assert both.take(0, {"kz": 5, "tj": 5}) == {"kz": 5}
+        assert both.to_feed() == []
+        stuck.clear()
+        assert both.to_feed() == ["tj"]
+        assert both.take(0, {"kz": 5, "tj": 5}) == {"tj": 5}
+
+
 class TestAParkedLane:
     def test_is_one_that_is_full_while_nobody_takes_anything(self):
         one = lanes(kz=(10, 30, 0))

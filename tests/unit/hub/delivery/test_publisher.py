@@ -8,6 +8,7 @@ from hub.delivery import broker
 from hub.delivery.broker import Depth
 from hub.delivery.lanes import Lane, Lanes, Owed
 from hub.delivery.publisher import Publisher
+from hub.delivery.stuck import StuckInboxes
 from schemas.acceptance import Acceptance
 from tests import builders
 
@@ -20,6 +21,11 @@ class Unmeasured:
 
     def queues(self, depths):
         pass
+
+
+async def works(code):
+    """No inbox is stuck."""
+    return True
 
 
 class Stored:
@@ -73,7 +79,8 @@ class Feeding:
         self.paused = False
         self.published: list[int] = []
         self.publisher = Publisher(
-            stored, lambda: ("kg",), builders.time, Unmeasured(), lambda: self.paused
+            *(stored, lambda: ("kg",), builders.time, Unmeasured(), lambda: self.paused),
+            StuckInboxes(works),
         )
         self.publisher._work = self.work = Work()
         lane = Lane(0, 0, 0, parked=parked)
