@@ -61,6 +61,7 @@ class Answers:
                     await self._offer(self._parts.store.answer(number))
                 except Later as later:
                     doubt = later  # about this one receipt: the others need not wait for it
+                    self._failed[number] = None
                 except LinkError:
                     # Perhaps about all of them: only the next time, when others come first, tells.
                     self._failed[number] = None

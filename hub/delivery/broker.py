@@ -30,6 +30,10 @@ HEARTBEAT = 15
 ALARM_SECONDS = 1.0
 """How often an alarm is looked for."""
 
+PROBE_SECONDS = 2.0
+"""For one message to be confirmed: less than the publisher's own patience, so that it does not end
+again with an inbox that was just found to work."""
+
 _ALARM = (
     "RabbitMQ is short of memory or disk and takes no message until there is room; "
     "rabbitmq-diagnostics alarms says which (deploy/runbooks/broker-away.md)."
@@ -182,19 +186,31 @@ async def takes(url: str, code: str) -> bool:
     Raises:
         Exception: it cannot be found out now; aiormq has no type for a line being cut.
     """
-    nothing = aio_pika.Message(jsontext.encode(amqp.Acceptances([])), type=amqp.ACCEPTANCE)
-    async with connected(url, "hub.check") as connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
-        try:
-            await exchange.publish(nothing, amqp.inbox(code), timeout=_CONNECT_TIMEOUT)
-        except (DeliveryError, TimeoutError):
-            return False
-        except asyncio.CancelledError:
-            if _is_to_stop():
-                raise
-            raise Ended("the connection gave no sign of life") from None
-        return True
+    try:
+        async with connected(url, "hub.probe") as connection, asyncio.timeout(_CONNECT_TIMEOUT):
+            return await _takes(connection, code)
+    except asyncio.CancelledError:
+        if _is_to_stop():
+            raise
+        raise Ended("the connection gave no sign of life") from None
+
+
+async def _takes(connection: AbstractConnection, code: str) -> bool:
+    channel = await connection.channel(on_return_raises=True)
+    exchange = await channel.get_exchange(amqp.DELIVERIES, ensure=False)
+    body = jsontext.encode(amqp.Acceptances([]))
+    # It outlives nobody's interest: who is not there does not need it later.
+    nothing = aio_pika.Message(body, type=amqp.ACCEPTANCE, expiration=60)
+    try:
+        await exchange.publish(nothing, amqp.inbox(code), timeout=PROBE_SECONDS)
+    except DeliveryError:
+        return False  # refused, or there is no such queue
+    except TimeoutError:
+        # Under an alarm the broker reads nothing: that says nothing of this inbox.
+        assert connection.transport is not None  # it is connected
+        await asyncio.wait_for(connection.transport.ready(), ALARM_SECONDS)
+        return False
+    return True
 
 
 async def claim(connection: AbstractConnection, name: str) -> bool:

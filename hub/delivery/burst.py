@@ -6,7 +6,7 @@ one write; aiormq itself goes on matching confirms and returns.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import aiormq
 import msgspec
@@ -20,8 +20,8 @@ from pamqp.header import ContentHeader
 from hub.delivery.broker import Stuck, Unconfirmed
 from schemas import amqp
 
-STUCK_SECONDS = 5.0
-"""Without a confirm for so long, whoever the message is for keeps others waiting no longer."""
+STUCK_SECONDS = 3.0
+"""Without any confirm for so long, whoever a message is for keeps others waiting no longer."""
 
 ALARM_SECONDS = 30.0
 """To wait for confirms under a memory or disk alarm: the broker says nothing then to anybody."""
@@ -53,7 +53,7 @@ async def publish(
 ) -> list[Unconfirmed | None]:
     """Publish all, persistent and mandatory; gives for each None or why it was not confirmed.
 
-    The first that is ``Stuck`` may be what keeps the others waiting.
+    One of those that are ``Stuck`` may be what keeps the others waiting.
 
     Where this raises, or is cancelled, nothing is known of any of them, and the channel is of no
     use any more: its count of deliveries may be ahead of the broker's.
@@ -73,14 +73,24 @@ async def publish(
             frames += _frames(outgoing, name, channel.max_content_size)
         await channel.write_queue.put(ChannelFrame.marshall(channel.number, frames))
     try:
-        _, late = await asyncio.wait(confirms.values(), timeout=STUCK_SECONDS)
-        silent = bool(late) and alarm()
-        if silent:
-            await asyncio.wait(late, timeout=ALARM_SECONDS - STUCK_SECONDS)
+        silent = await _wait(confirms.values(), alarm)
     finally:
         for name in confirms:
             channel.message_id_delivery_tag.pop(name, None)
     return [_problem(confirm, silent=silent) for confirm in confirms.values()]
+
+
+async def _wait(confirms: Iterable[asyncio.Future[object]], alarm: Callable[[], bool]) -> bool:
+    """Wait as long as confirms come in; whether they ceased with an alarm."""
+    late, rest = {*confirms}, ALARM_SECONDS
+    while late:
+        done, late = await asyncio.wait(late, timeout=STUCK_SECONDS)
+        if done and not any(isinstance(_problem(one), Stuck) for one in done):
+            continue
+        rest -= STUCK_SECONDS
+        if not late or not alarm() or rest <= 0:
+            return rest <= 0
+    return False
 
 
 def _frames(
@@ -100,7 +110,7 @@ def _frames(
         yield ContentBody(outgoing.body[start : start + most])
 
 
-def _problem(confirm: asyncio.Future[object], *, silent: bool) -> Unconfirmed | None:
+def _problem(confirm: asyncio.Future[object], *, silent: bool = False) -> Unconfirmed | None:
     if not confirm.done():
         confirm.cancel()
         if silent:

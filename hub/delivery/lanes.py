@@ -31,7 +31,7 @@ class Owed(msgspec.Struct, frozen=True):
     """A message to be fed: its log index and each recipient's position.
 
     Without an envelope it was erased; ``expired`` are those for whom it came too late, and
-    ``received`` those who have sent a receipt for it.
+    ``received`` those who need not get it again.
     """
 
     index: int
@@ -52,12 +52,21 @@ class Lane:
         self.outstanding = outstanding
         self.parked = parked
         self.reached = -1
+        self._had = published
         self._unconfirmed: set[int] = set()
 
     @property
     def behind(self) -> bool:
         """Whether something is to be fed."""
         return self.published < self.last
+
+    @property
+    def again(self) -> int:
+        """Up to this position only copies without a receipt are fed, since the broker had all.
+
+        0: nothing goes again.
+        """
+        return self._had if self.published < self._had else 0
 
     @property
     def confirmed(self) -> int:
@@ -72,7 +81,7 @@ class Lane:
         self._unconfirmed.add(position)
 
     def skip_to(self, position: int) -> None:
-        """What stood before this position was lost and given up, or has receipts: it is next."""
+        """What stood before this position was lost and given up, or came there: it is next."""
         self.published = position - 1
 
     def confirm(self, position: int) -> None:
@@ -84,10 +93,12 @@ class Lane:
         if position <= self.published:
             self.outstanding = max(0, self.outstanding - (self.published - position + 1))
             self.published = position - 1
+            self._had = min(self._had, self.published)
             self._unconfirmed = {other for other in self._unconfirmed if other < position}
 
     def restart(self, first: int | None) -> None:
-        """Publish again from the first position without a receipt; there may be none."""
+        """Publish again what has no receipt, from the first such position on; there may be none."""
+        self._had = max(self._had, self.confirmed)
         self.published = self.last if first is None else first - 1
         self.outstanding = 0
         self._unconfirmed.clear()
@@ -125,7 +136,7 @@ class Lanes:
             lane = self[code]
             in_turn = lane.published == position - 1 and self._is_open(code)
             if in_turn and code in received:
-                lane.skip_to(position + 1)
+                lane.published, lane.reached = position, index
             elif in_turn and lane.outstanding < self._max_outstanding:
                 lane.advance(position, index)
                 targets[code] = position
@@ -188,12 +199,16 @@ class Lanes:
         return [code for _, code in sorted(ready)]
 
     def near(self, code: str) -> list[str]:
-        """A recipient, and those that are to be fed from about the same place in the log."""
+        """A recipient, and those that are to be fed from about the same place in the log.
+
+        Who is fed ``again`` is fed alone.
+        """
         at = self[code].reached
+        others = [] if self[code].again else self.to_feed()
         return [
             other
-            for other in {code, *self.to_feed()}
-            if other == code or abs(self[other].reached - at) <= NEAR
+            for other in {code, *others}
+            if other == code or (abs(self[other].reached - at) <= NEAR and not self[other].again)
         ]
 
     def without_room(self) -> list[str]:

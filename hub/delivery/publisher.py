@@ -73,11 +73,11 @@ class LaneStore(Protocol):
         ...
 
     async def owed(
-        self, code: str, after: int, limit: int, codes: Sequence[str], now: str
+        self, code: str, after: int, limit: int, codes: Sequence[str], now: str, again: int
     ) -> Sequence[Owed]:
         """The next messages of a recipient, and what others get in between, by log index.
 
-        They begin with the first that has no receipt, or are the last if all have one.
+        They begin with the first that is to be fed, or are the last if none is.
 
         Args:
             code: the recipient.
@@ -85,6 +85,8 @@ class LaneStore(Protocol):
             limit: of its positions, how many at most.
             codes: it and the others; only their positions are told.
             now: what expires by then has expired.
+            again: up to this position of the recipient, who is alone then, only what waits for a
+                receipt is to be fed.
         """
         ...
 
@@ -287,6 +289,7 @@ class Publisher:
         for waiting, problem in zip(batch, problems, strict=True):
             if isinstance(problem, Stuck):
                 self.stuck.suspect(waiting.outgoing.codes)
+        for problem in problems:
             if problem is not None:
                 raise problem
 
@@ -319,7 +322,7 @@ class Publisher:
         lane = self._lanes[code]
         after = lane.published
         near = self._lanes.near(code)
-        page = await self._store.owed(code, after, FEED_PAGE, near, self._clock())
+        page = await self._store.owed(code, after, FEED_PAGE, near, self._clock(), lane.again)
         if lane.published != after or self._paused():
             return  # it was set back meanwhile, or content began to come back out of order
         # The log is whole: what is passed over was lost and given up, or has a receipt already.
@@ -360,6 +363,8 @@ class Publisher:
         lasts = await self._store.lasts(codes)
         self._lanes.set_back(before, lasts)
         self._lanes.note(lasts)
+        for code in self.stuck.mended():
+            await self._again(code)
         for code in self._lanes.without_room():
             # Inboxes are taken in order: what is without a receipt far behind is not in the queue.
             lane = self._lanes[code]
@@ -379,10 +384,12 @@ class Publisher:
         if self._paused():
             return
         for code, depth in depths.items():
+            if code in self.stuck:
+                continue  # of its queue nothing is known
             freed = self._lanes.survey(code, depth.waiting, depth.consumers)
             since = self._receipted.setdefault(code, now)
             silent = self._lanes[code].outstanding and now - since >= SILENT_SECONDS
-            if freed or (silent and not depth.waiting and code not in self.stuck):
+            if freed or (silent and not depth.waiting):
                 await self._again(code)
                 self._receipted[code] = now
 

@@ -1,9 +1,9 @@
 """Stuck inboxes: queues for which the broker confirms nothing while it takes what is for others.
 
 For a quorum queue without a leader RabbitMQ waits five seconds, for each message anew, and with it
-waits all that was published behind it on the same channel. So whoever the first message without a
-confirm was for is suspected: the publisher begins anew on another connection and publishes nothing
-to them until each has confirmed an answer to nothing, on a connection of its own.
+waits all that was published on the same channel, also a little before. So whoever a message without
+a confirm was for is suspected: the publisher begins anew, on another connection, and publishes to
+none of them until each has confirmed an answer to nothing, on a connection of its own.
 """
 
 import asyncio
@@ -13,6 +13,9 @@ import structlog
 
 ASK_SECONDS = 5.0
 """Between two attempts to put something into a stuck inbox."""
+
+AT_ONCE = 8
+"""Attempts at the same time, each on a connection of its own."""
 
 _ADVICE = (
     "RabbitMQ takes nothing for it, as where its queue has lost its leader; others go on "
@@ -29,7 +32,9 @@ class StuckInboxes:
         """``takes`` tries whether the broker takes something for somebody."""
         self._takes = takes
         self._shown: dict[str, bool] = {}
-        self._suspected = asyncio.Event()
+        self._mended: set[str] = set()
+        self._suspected: asyncio.Queue[str] = asyncio.Queue()
+        self._attempts = asyncio.Semaphore(AT_ONCE)
 
     def __contains__(self, code: object) -> bool:
         """Whether somebody is suspected, or more."""
@@ -40,30 +45,40 @@ class StuckInboxes:
         """Into whose inboxes nothing could be put."""
         return frozenset(code for code, shown in self._shown.items() if shown)
 
+    def mended(self) -> frozenset[str]:
+        """Whose inboxes work again since this was asked before; what was in them may be lost."""
+        mended = frozenset(self._mended)
+        self._mended.clear()
+        return mended
+
     def suspect(self, codes: Iterable[str]) -> None:
         """One of these may be stuck."""
         for code in codes:
-            self._shown.setdefault(code, False)
-        self._suspected.set()
+            if code not in self._shown:
+                self._shown[code] = False
+                self._suspected.put_nowait(code)
 
     async def ask(self) -> None:
-        """Try again and again, as long as there are suspects; never ends."""
-        while True:
-            await self._suspected.wait()
-            await asyncio.gather(*map(self._ask, [*self._shown]))
-            if self._shown:
-                await asyncio.sleep(ASK_SECONDS)
-            else:
-                self._suspected.clear()
+        """Try each suspect until it works; never ends."""
+        async with asyncio.TaskGroup() as asking:
+            while True:
+                asking.create_task(self._ask(await self._suspected.get()))
 
     async def _ask(self, code: str) -> None:
-        try:
-            works = await self._takes(code)
-        except Exception:  # noqa: BLE001 - it cannot be found out now: the broker is away
-            return
-        if not works:
-            if not self._shown[code]:
-                log.warning("inbox.stuck", recipient=code, advice=_ADVICE)
-            self._shown[code] = True
-        elif self._shown.pop(code):
+        while not await self._works(code):  # noqa: ASYNC110 - nothing tells when a queue works
+            await asyncio.sleep(ASK_SECONDS)
+        if self._shown.pop(code):
             log.info("inbox.works-again", recipient=code)
+            self._mended.add(code)
+
+    async def _works(self, code: str) -> bool:
+        try:
+            async with self._attempts:
+                if await self._takes(code):
+                    return True
+        except Exception:  # noqa: BLE001 - it cannot be found out now: the broker is away
+            return False
+        if not self._shown[code]:
+            log.warning("inbox.stuck", recipient=code, advice=_ADVICE)
+        self._shown[code] = True
+        return False

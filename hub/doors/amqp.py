@@ -176,12 +176,8 @@ class AmqpDoor:
 
     async def _open(self, burst: Sequence[Incoming]) -> list[_Step]:
         """Parse and verify. A fault of ours about one message is not its neighbours'."""
-        known = self._hub.recorder.state.directory
         try:
             admitted = [self._admit(message) for message in burst]
-            refused = not all(isinstance(one, Submitted) for one in admitted)
-            if refused and await self._hub.catch_up(known):
-                admitted = [self._admit(message) for message in burst]
             submitted = [one for one in admitted if isinstance(one, Submitted)]
             opened = iter(await submissions.open_all(self._hub, submitted))
         except Exception as error:  # noqa: BLE001 - it is judged with the message
@@ -306,7 +302,7 @@ class AmqpDoor:
     async def _judge(self, message: Incoming, problem: Exception) -> _Verdict:
         """What to tell the broker about a message that was not dealt with."""
         if isinstance(problem, Refused):
-            if problem.row.retryable:
+            if problem.row.retryable or await self._has_joined(message.user, problem):
                 return _Verdict.AGAIN  # or at whichever hub can store it
             return await self._quarantine(message, problem.detail)
         if isinstance(problem, Stuck):
@@ -319,6 +315,14 @@ class AmqpDoor:
         if not message.redelivered or not await self._store_answers():
             return _Verdict.AGAIN
         return await self._quarantine(message, "A fault of the hub; see its log.")
+
+    async def _has_joined(self, user: str, problem: Refused) -> bool:
+        """Whether a stranger joined at another hub a moment ago, which was not heard of here."""
+        if problem.code != "unauthenticated":
+            return False
+        with contextlib.suppress(Refused):  # then it cannot be quarantined either
+            await self._hub.change(membership.NOTHING)
+        return user in self._hub.recorder.state.directory.participants
 
     async def _store_answers(self) -> bool:
         """Whether a fault is not just the store's, which passes."""

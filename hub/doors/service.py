@@ -1,7 +1,6 @@
 """What every handler of a door works with, wired by ``hub.app``."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeAlias, TypeVar
@@ -18,7 +17,6 @@ from hub.doors.access import Principal
 from hub.doors.shelf import Shelf
 from hub.doors.strangers import Strangers
 from hub.intake.batch import Job, Outcome, Token
-from hub.intake.membership import NOTHING
 from hub.intake.meter import RefusalMeter
 from hub.intake.offload import Offload
 from hub.intake.recorder import Recorded, Recorder
@@ -29,7 +27,6 @@ from hub.ledger.witnesses import Witnesses
 from hub.metrics import Metrics
 from hub.settings import Settings
 from schemas import jsontext
-from schemas.directory import Directory
 from schemas.note import Vkey
 from schemas.refusal import Refused
 
@@ -79,16 +76,6 @@ class Service(msgspec.Struct, frozen=True):
         if not self.settings.restored.exists():
             return None
         return await self.queries.whole(self.witnesses.given_up)
-
-    async def catch_up(self, known: Directory) -> bool:
-        """Take over what another hub has recorded; whether it is news of participants or keys.
-
-        Asked before anybody is refused for good by what was known here: a hub may be a second
-        behind another on the same log.
-        """
-        with contextlib.suppress(Refused):  # the store does not answer: then it is as known
-            await self.change(NOTHING)
-        return self.recorder.state.directory is not known
 
     async def change(self, job: Job) -> Outcome:
         """Record a job whose refusal is an error.

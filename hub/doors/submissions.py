@@ -12,6 +12,7 @@ import structlog
 from hub.doors.service import Service
 from hub.intake import admission
 from hub.intake.batch import Job, Token
+from hub.intake.opening import Opening
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorded, Results
 from hub.intake.submission import Submission
@@ -42,26 +43,11 @@ class Opened(msgspec.Struct, frozen=True):
     message_id: str | None
     began: float
 
-    @property
-    def refused(self) -> bool:
-        """Whether it will be refused, recorded or not."""
-        return (
-            self.job.refused if isinstance(self.job, Submission) else isinstance(self.job, Refused)
-        )
-
 
 async def open_all(hub: Service, submitted: Sequence[Submitted]) -> Sequence[Opened]:
-    """Parse and verify, off the event loop; what is refused once more if others wrote the log."""
+    """Parse and verify, off the event loop."""
     began = time.perf_counter()
-    known = hub.recorder.state.directory
-
-    def opened() -> Sequence[Opened]:
-        return [OPEN[one.type](hub, one, began) for one in submitted]
-
-    found = await hub.offload.run(opened)
-    if any(one.refused for one in found) and await hub.catch_up(known):
-        return await hub.offload.run(opened)
-    return found
+    return await hub.offload.run(lambda: [OPEN[one.type](hub, one, began) for one in submitted])
 
 
 def refuse(submitted: Submitted, refusal: Refused) -> Opened:
@@ -99,24 +85,21 @@ async def record(hub: Service, submitted: Submitted) -> Recorded:
 
 def _open_message(hub: Service, submitted: Submitted, began: float) -> Opened:
     with hub.metrics.opening():
-        try:
-            opened = admission.open_envelope(submitted.raw, hub.recorder.state.directory)
-        except Refused as refusal:
-            found: admission.Opened | Refused = refusal  # it is recorded like an acceptance
-            message_id = None
-        else:
-            found, message_id = opened, opened.message.id
+        directory = hub.recorder.state.directory
+        opening = Opening(submitted.raw, directory, admission.open_envelope)
+    found = opening.found  # a refusal is recorded like an acceptance
+    message_id = None if isinstance(found, Refused) else found.message.id
     limit = hub.settings.quota.messages_per_hour
-    job = Submission(submitted.raw, found, submitted.code, submitted.token, hub.meter, limit)
+    job = Submission(opening, submitted.code, submitted.token, hub.meter, limit)
     return Opened(submitted, job, message_id, began)
 
 
 def _open_receipt(hub: Service, submitted: Submitted, began: float) -> Opened:
-    try:
-        opened = OpenedReceipt(submitted.raw, hub.recorder.state.directory)
-    except Refused as refusal:
-        return Opened(submitted, refusal, None, began)
-    job = ReceiptSubmission(opened, submitted.code, submitted.token)
+    opening = Opening(submitted.raw, hub.recorder.state.directory, OpenedReceipt)
+    found = opening.found
+    if isinstance(found, Refused) and found.code != "unknown-key":
+        return Opened(submitted, found, None, began)
+    job = ReceiptSubmission(opening, submitted.code, submitted.token)
     return Opened(submitted, job, None, began)
 
 

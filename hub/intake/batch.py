@@ -77,10 +77,14 @@ class JoinRequest(msgspec.Struct, frozen=True):
 
 
 class Needs:
-    """What the jobs of a batch have to know; each adds to it, and it is read in a few queries."""
+    """What the jobs of a batch have to know; each adds to it, and it is read in a few queries.
 
-    def __init__(self) -> None:
+    Who is who is known already: ``directory`` is that of the batch.
+    """
+
+    def __init__(self, directory: Directory) -> None:
         """Nothing is needed yet."""
+        self.directory = directory
         self.messages: set[str] = set()
         self.copies: set[str] = set()
         self.holds: set[str] = set()

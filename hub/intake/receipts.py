@@ -6,6 +6,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from hub.intake.batch import Batch, Delivery, Needs, Outcome, Receipted, Token
+from hub.intake.opening import Opening
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import receipt, signature
@@ -54,11 +55,17 @@ class OpenedReceipt:
 class ReceiptSubmission:
     """One receipt of an authenticated participant."""
 
-    def __init__(self, opened: OpenedReceipt, identity: str, token: Token | None) -> None:
+    def __init__(self, opening: Opening[OpenedReceipt], identity: str, token: Token | None) -> None:
         """Keep what the door found."""
         self.token = token
-        self._opened = opened
+        self._opening = opening
         self._identity = identity
+
+    @property
+    def _opened(self) -> OpenedReceipt:
+        if isinstance(self._opening.found, Refused):
+            raise self._opening.found
+        return self._opening.found
 
     @property
     def _receipt(self) -> Receipt:
@@ -66,6 +73,9 @@ class ReceiptSubmission:
 
     def needs(self, needs: Needs) -> None:
         """The deliveries at the receipt's positions."""
+        self._opening.look_again(needs.directory)
+        if isinstance(self._opening.found, Refused):
+            return
         positions = needs.deliveries.setdefault(self._identity, set())
         positions.update(item[2] for item in self._receipt.items)
 

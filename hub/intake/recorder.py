@@ -252,7 +252,7 @@ class Recorder:
     def _transact(self, transaction: Transaction, jobs: Sequence[Job]) -> Transacted:
         now = self.clock()
         self._catch_up(transaction)
-        needs = Needs()
+        needs = Needs(self.state.directory)
         for job in jobs:
             if job.token is not None:
                 needs.tokens.add(job.token.jti)

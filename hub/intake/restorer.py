@@ -131,7 +131,8 @@ class Restorer:
             transaction.head(0)
             # Whoever brought it may be gone before the end; its positions are taken all the same.
             self._recorder.stale = True
-            needs, now = Needs(), self._recorder.clock()
+            needs = Needs(self._recorder.state.directory)
+            now = self._recorder.clock()
             found.needs(needs)
             batch = Batch(transaction.state(NOTHING), transaction.facts(needs, now), now, b"")
             rebuilt = found.rebuild(batch)

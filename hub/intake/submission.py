@@ -8,6 +8,7 @@ from hub.intake import admission
 from hub.intake.admission import Admitted, Duplicate, Facts, Known, Opened
 from hub.intake.batch import Batch, Needs, Outcome, Token
 from hub.intake.meter import RefusalMeter
+from hub.intake.opening import Opening
 from hub.ledger.sequence import Draft
 from schemas import entry as entries
 from schemas import jsontext, message
@@ -22,28 +23,26 @@ class Submission:
 
     def __init__(
         self,
-        raw: bytes,
-        opened: Opened | Refused,
+        opening: Opening[Opened],
         identity: str,
         token: Token | None,
         meter: RefusalMeter,
         messages_per_hour: int,
     ) -> None:
-        """Keep what the door and ``admission.open_envelope`` found."""
+        """Keep what the door found, reading by ``admission.open_envelope``."""
         self.token = token
-        self._raw = raw
-        self._opened = opened
+        self._opening = opening
         self._identity = identity
         self._meter = meter
         self._messages_per_hour = messages_per_hour
 
     @property
-    def refused(self) -> bool:
-        """Whether it was refused at opening."""
-        return isinstance(self._opened, Refused)
+    def _opened(self) -> Opened | Refused:
+        return self._opening.found
 
     def needs(self, needs: Needs) -> None:
         """The message's id, the sender's count, and an answered notice."""
+        self._opening.look_again(needs.directory)
         if isinstance(self._opened, Refused):
             return
         sent = self._opened.message
@@ -130,8 +129,8 @@ class Submission:
         if isinstance(self._opened, Opened):
             subject: str | None = self._opened.message.id
         else:
-            subject = admission.message_id(self._raw)
-        private = RefusedPrivate(refusal.detail, refusal.path, entries.digest(self._raw))
+            subject = admission.message_id(self._opening.raw)
+        private = RefusedPrivate(refusal.detail, refusal.path, entries.digest(self._opening.raw))
         index = batch.append(
             Draft(
                 entries.MESSAGE_REFUSED,

@@ -4,7 +4,19 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    union_all,
+)
 
 from hub.delivery.lanes import Owed
 from hub.store import tables
@@ -107,17 +119,12 @@ class StoredLanes:
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def owed(
-        self, code: str, after: int, limit: int, codes: Sequence[str], now: str
+        self, code: str, after: int, limit: int, codes: Sequence[str], now: str, again: int
     ) -> Sequence[Owed]:
         """The next messages of a recipient, those of others among them, by log index.
 
         See ``hub.delivery.publisher.LaneStore.owed``.
         """
-        behind = (_delivery.c.recipient == code, _delivery.c.position > after)
-        next_open = select(func.min(_delivery.c.position)).where(
-            *behind, _delivery.c.receipt_idx.is_(None)
-        )
-        last = select(func.max(_delivery.c.position)).where(*behind)
         own = (
             select(func.min(_message.c.idx).label("first"), func.max(_message.c.idx).label("last"))
             .join(_delivery, _delivery.c.message_id == _message.c.id)
@@ -130,9 +137,8 @@ class StoredLanes:
         )
 
         def work(connection: Connection) -> list[Owed]:
-            # Positions have no gaps but where messages were lost with a database and given up.
-            first = connection.execute(next_open).scalar_one()
-            if first is None and (first := connection.execute(last).scalar_one()) is None:
+            first = _start(connection, code, after, again)
+            if first is None:
                 return []
             # With both ends given, no plan reads the whole backlog for a page.
             page = _delivery.c.position.between(first, first + limit - 1)
@@ -148,7 +154,7 @@ class StoredLanes:
             ).all()
             # What is being erased waits for the record, and with it all behind it.
             whole = [*takewhile(lambda row: row.envelope or row.erased is not None, rows)]
-            return _owed(connection, whole, codes, now)
+            return _owed(connection, whole, codes, now, again)
 
         return await self._database.read(work)
 
@@ -157,6 +163,22 @@ class StoredLanes:
         rows = [{"recipient": code, "published": at} for code, at in published.items()]
         if rows:
             await self._database.write(lambda connection: connection.execute(_SAVE, rows))
+
+
+def _start(connection: Connection, code: str, after: int, again: int) -> int | None:
+    """Where the next that is to be fed stands, or the last if none is; None if there is no other.
+
+    Positions have no gaps but where messages were lost with a database and given up.
+    """
+    position = _delivery.c.position
+    first = select(func.min(position)).where(_delivery.c.recipient == code)
+    last = select(func.max(position)).where(_delivery.c.recipient == code)
+    looks = [first.where(position > max(after, again)), last.where(position > after)]
+    if again:
+        looks.insert(0, first.where(position.between(after + 1, again), tables.is_waiting))
+    return next(
+        (at for look in looks if (at := connection.execute(look).scalar_one()) is not None), None
+    )
 
 
 def _positions(accepted: Acceptance, codes: Sequence[str]) -> dict[str, int]:
@@ -180,10 +202,14 @@ def _erased(
 
 
 def _owed(
-    connection: Connection, rows: Sequence[Row[*tuple[object, ...]]], codes: Sequence[str], now: str
+    connection: Connection,
+    rows: Sequence[Row[*tuple[object, ...]]],
+    codes: Sequence[str],
+    now: str,
+    again: int,
 ) -> list[Owed]:
     acceptances = acceptances_of(connection, [row.idx for row in rows])
-    received = _received(connection, [row.id for row in rows], codes)
+    received = _received(connection, [row.id for row in rows], codes, again)
     late = [row.id for row in rows if row.expires is not None and row.expires <= now]
     expired = _expired(connection, late)
     erased = _erased(connection, [row.id for row in rows if not row.envelope], codes)
@@ -206,11 +232,12 @@ def _expired(connection: Connection, late: Sequence[str]) -> dict[str, frozenset
 
 
 def _received(
-    connection: Connection, ids: Sequence[str], codes: Sequence[str]
+    connection: Connection, ids: Sequence[str], codes: Sequence[str], again: int
 ) -> dict[str, frozenset[str]]:
-    """Which of these recipients have sent a receipt for a message."""
-    sent = and_(_delivery.c.recipient.in_(codes), _delivery.c.receipt_idx.is_not(None))
-    return _recipients(connection, ids, sent)
+    """Which of these recipients sent a receipt for a message, or had it and owe none."""
+    had = and_(_delivery.c.position <= again, not_(tables.is_waiting))
+    done = or_(_delivery.c.receipt_idx.is_not(None), had)
+    return _recipients(connection, ids, and_(_delivery.c.recipient.in_(codes), done))
 
 
 def _recipients(

@@ -21,6 +21,7 @@ from hub.store.journal import Journal, Transaction
 from hub.store.queries import Queries
 from schemas import entry as entries
 from schemas import merkle
+from schemas.directory import Directory
 from tests import builders
 from tests.bench.scale import Scale
 
@@ -79,7 +80,7 @@ async def fill(database: Database, count: int) -> None:
 
     def work(transaction: Transaction, start: int, size: int) -> None:
         nonlocal state
-        loaded = transaction.facts(Needs(), builders.NOW)
+        loaded = transaction.facts(Needs(Directory()), builders.NOW)
         batch = Batch(state, loaded, builders.NOW, os.urandom(32 * size))
         for number in range(start, start + size):
             private = os.urandom(PRIVATE)

@@ -22,6 +22,7 @@ from hub.intake.batch import Batch, Loaded, Needs, Token
 from hub.intake.erasure import Erase, ErasedPrivate
 from hub.intake.hold import Hold
 from hub.intake.meter import RefusalMeter
+from hub.intake.opening import Opening
 from hub.intake.receipts import OpenedReceipt, ReceiptSubmission
 from hub.intake.recorder import Recorder, StorageError
 from hub.intake.submission import CountedRefusals, Submission
@@ -94,8 +95,8 @@ class Store:
 
     def submission(self, value, *, token=None, messages_per_hour=1_000):
         raw = signed(value)
-        opened = admission.open_envelope(raw, self.recorder.state.directory)
-        return Submission(raw, opened, value["sender"], token, self.meter, messages_per_hour)
+        opening = Opening(raw, self.recorder.state.directory, admission.open_envelope)
+        return Submission(opening, value["sender"], token, self.meter, messages_per_hour)
 
     async def send(self, *values, **options):
         """Submit messages in one commit; their acceptances."""
@@ -112,7 +113,7 @@ class Store:
                 told = (opened.entry.subject, b64url(opened.entry_hash), item.position, status, "")
                 items.append(told)
         raw = builders.signed_receipt(*items, receiver=code)
-        opened_receipt = OpenedReceipt(raw, self.recorder.state.directory)
+        opened_receipt = Opening(raw, self.recorder.state.directory, OpenedReceipt)
         [recorded] = await self.record(ReceiptSubmission(opened_receipt, code, None))
         return recorded
 
@@ -221,7 +222,7 @@ class TestACommit:
 
     async def test_holds_more_jobs_than_one_statement_has_variables(self, store):
         ids = {message_id(number) for number in range(2_500)}
-        needs = Needs()
+        needs = Needs(builders.directory())
         needs.messages |= ids
         needs.tokens |= {f"kz:{each}" for each in ids}
         needs.deliveries["kg"] = set(range(1, 2_500))
@@ -320,22 +321,33 @@ class TestWhatIsFedToTheBroker:
         await store.database.write(lose)
         lanes = StoredLanes(store.database)
         for after, found in ((0, [1]), (1, [7, 8, 9]), (5, [7, 8, 9]), (9, [])):
-            page = await lanes.owed("kg", after, 3, ["kg"], store.time)
+            page = await lanes.owed("kg", after, 3, ["kg"], store.time, 0)
             assert [owed.positions for owed in page] == [{"kg": position} for position in found]
 
-    async def test_goes_from_one_without_a_receipt_to_the_next(self, store):
-        await store.send(*(message(id=message_id(number)) for number in range(9)))
-        await store.receive("kg", 1, 3, 4, 5, 9)
+    async def test_goes_again_only_if_it_waits_for_a_receipt(self, store):
+        numbers = range(9)
+        ends = {number: builders.time(10) for number in (3, 7)}
+        await store.send(
+            *(message(id=message_id(number), expires=ends.get(number)) for number in numbers)
+        )
+        await store.receive("kg", 1, 3, 5, 9)
+        await erase(store, message_id(5))
+        store.now += timedelta(minutes=10)
+        for number in ends:
+            await store.record(access.ExpireDeliveries(message_id(number), ("kg",)))
         lanes = StoredLanes(store.database)
 
-        async def page(after):
-            found = await lanes.owed("kg", after, 3, ["kg", "tj"], store.time)
+        async def page(after, again):
+            found = await lanes.owed("kg", after, 3, ["kg"], store.time, again)
             return [(owed.positions["kg"], *owed.received) for owed in found]
 
-        assert await page(0) == [(2,), (3, "kg"), (4, "kg")]
-        assert await page(4) == [(6,), (7,), (8,)]
-        assert await page(8) == [(9, "kg")]
-        assert await page(9) == []
+        # 1, 3, 5 and 9 have receipts, 4 and 8 have expired, 6 is erased.
+        assert await page(0, 0) == [(1, "kg"), (2,), (3, "kg")]
+        assert await page(0, 8) == [(2,), (3, "kg"), (4, "kg")]
+        assert await page(4, 8) == [(7,), (8, "kg"), (9, "kg")]
+        assert await page(4, 6) == [(7,), (8,), (9, "kg")]
+        assert await page(7, 9) == [(9, "kg")]
+        assert await page(9, 9) == []
 
     async def test_is_not_ahead_of_a_database_that_went_back(self, store):
         """The last cursor may be saved after that, and what was published then is no more."""
@@ -418,7 +430,7 @@ def spoil_entries(connection):
 
 def one_of_everything(store, transaction):
     """A batch; nothing of it is written yet."""
-    needs = Needs()
+    needs = Needs(builders.directory())
     jobs = [
         store.submission(message(), token=Token("kz:1", 9)),
         access.CreateToken("h" * 43, "desk", ("log",), "account:a"),
@@ -460,7 +472,7 @@ async def cells(database):
 
 
 def needing(**what):
-    needs = Needs()
+    needs = Needs(builders.directory())
     for name, values in what.items():
         setattr(needs, name, values)
     return needs
@@ -575,7 +587,7 @@ class TestExpiry:
         opened = acceptance.open_acceptance(item.acceptance, builders.LOG)
         told = (message_id(), b64url(opened.entry_hash), 1, "received", "")
         directory = store.recorder.state.directory
-        received = OpenedReceipt(builders.signed_receipt(told), directory)
+        received = Opening(builders.signed_receipt(told), directory, OpenedReceipt)
         await store.record(
             access.ExpireDeliveries(message_id(), ("kg",)),
             ReceiptSubmission(received, "kg", None),
@@ -1487,7 +1499,9 @@ class TestAnErasedMessage:
         raw = builders.signed_receipt(
             (message_id(), b64url(opened.entry_hash), 1, "received", ""), receiver="kg"
         )
-        job = ReceiptSubmission(OpenedReceipt(raw, store.recorder.state.directory), "kg", None)
+        job = ReceiptSubmission(
+            Opening(raw, store.recorder.state.directory, OpenedReceipt), "kg", None
+        )
         [recorded] = await store.record(job)
         assert recorded.outcome.new
         [row] = await store.queries.deliveries(message_id())
@@ -1504,7 +1518,7 @@ class TestAnErasedMessage:
         await store.send(message(), message(id=message_id(2)))
         await erase(store)
         lanes = StoredLanes(store.database)
-        gone, there = await lanes.owed("kg", 0, 10, ["kg", "tj"], store.time)
+        gone, there = await lanes.owed("kg", 0, 10, ["kg", "tj"], store.time, 0)
         assert (gone.envelope, gone.positions) == (None, {"kg": 1, "tj": 1})
         assert gone.acceptance.private is None
         assert (there.envelope is not None, there.positions) == (True, {"kg": 2, "tj": 2})
@@ -1526,13 +1540,13 @@ class TestAnErasedMessage:
         assert await store.database.write(lambda c: erasures.reapply(c, ids)) == 0
         lanes = StoredLanes(store.database)
         assert await store.queries.inbox("kg", 0, 100, store.time) == []
-        assert await lanes.owed("kg", 0, 10, ["kg"], store.time) == []
+        assert await lanes.owed("kg", 0, 10, ["kg"], store.time, 0) == []
         assert await store.queries.undecided(10) == [message_id()]
         await erase(store, by="hub")
         assert await store.queries.undecided(10) == []
         first, second = await store.queries.inbox("kg", 0, 100, store.time)
         assert (first.tombstone, second.tombstone) == ("erased", None)
-        assert len(await lanes.owed("kg", 0, 10, ["kg"], store.time)) == 2
+        assert len(await lanes.owed("kg", 0, 10, ["kg"], store.time, 0)) == 2
 
 
 class TestTheErasures:

@@ -120,6 +120,11 @@ class Mailbox:
         await until(lambda: len(self.deliveries) >= count, f"{count} deliveries to {self.code}")
 
 
+async def came(box, count):
+    """Wait for so many positions, each perhaps more than once."""
+    await until(lambda: in_order(box) == [*range(1, count + 1)], f"{count} positions in order")
+
+
 def in_order(box):
     """The positions of what came, each where it came first."""
     return [*dict.fromkeys(positions(box.code, each) for each in box.deliveries)]
@@ -513,6 +518,26 @@ async def test_an_inbox_for_which_the_broker_confirms_nothing_keeps_no_other_wai
         ("inbox.stuck", "tj"),
         ("inbox.works-again", "tj"),
     ]
+
+
+async def test_a_hub_that_begins_with_a_stuck_inbox_fills_the_others(settings, clock, broker):
+    """RabbitMQ waits for that one with the very first message, and holds back others' confirms."""
+    async with client.running(broker.settings(settings)) as hub:
+        await broker.ready(hub)
+    async with client.running(settings) as hub:
+        kz = hub.participant("kz")
+        for audience in (["kg"], ["tj"], ["kg"], ["tm"], ["kg", "tj"], ["kg"]):
+            (await kz.send(audience=audience)).acceptance()
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(broker.stuck("inbox.tj"))
+        hub = await stack.enter_async_context(client.running(broker.settings(settings)))
+        boxes = [
+            Mailbox(hub.participant(code), await stack.enter_async_context(broker.channel(code)))
+            for code in ("kg", "tm")
+        ]
+        for box, count in zip(boxes, (4, 1), strict=True):
+            await box.open()
+            await came(box, count)
 
 
 async def test_a_channel_that_the_broker_closes_is_replaced_and_nothing_is_lost(

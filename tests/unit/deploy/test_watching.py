@@ -18,7 +18,7 @@ from connectors.alarms import KINDS
 from connectors.config import ReceiptsConfig
 from hub import authority, upkeep
 from hub import metrics as hub_metrics
-from hub.delivery import broker, burst, publisher, schedule
+from hub.delivery import broker, publisher, schedule
 from hub.intake import recorder
 from schemas import amqp
 from schemas.refusal import REFUSALS
@@ -158,7 +158,6 @@ FIGURES = (
     ("connector-webhook-failing", "a quarter of an hour", 900, daemon.Pace().webhooks),
     ("hub-busy", "2,048 requests", 2_048, recorder.MAX_WAITING),
     ("hub-upkeep-stale", "every 20 seconds", 20, upkeep.ROUND_SECONDS),
-    ("inbox-stuck", "after five seconds", 5, burst.STUCK_SECONDS),
     ("inbox-full", "a minute of silence", 60, publisher.SILENT_SECONDS),
     ("inbox-unread", "72 hours", 72, ReceiptsConfig().overdue_hours),
     ("webhooks-failing", "three days", timedelta(days=3), schedule.WARN_AFTER),

@@ -42,12 +42,12 @@ class Stored:
     async def first_waiting(self, code):
         return min(set(self.positions) - set(self.received))
 
-    async def owed(self, code, after, limit, codes, now):
+    async def owed(self, code, after, limit, codes, now, again):
         self.asked += 1
         accepted = Acceptance("", None, None, "")
         there = [position for position in self.positions if position > after]
-        waiting = [position for position in there if position not in self.received]
-        first = (waiting or there[-1:] or [0])[0]
+        fed = [at for at in there if at > again or at not in self.received]
+        first = (fed or there[-1:] or [0])[0]
         return [
             Owed(100 + position, accepted, None, {code: position}, frozenset(), has_receipt)
             for position in there

@@ -87,7 +87,7 @@ class TestAJoin:
         assert (row["statement"], row["fingerprint"]) == (self.RAW, digits)
 
     def test_needs_the_invitation_of_its_code(self):
-        needs = Needs()
+        needs = Needs(builders.directory())
         self.request().needs(needs)
         assert needs.joins == {"new"}
 

@@ -3,6 +3,7 @@
 import pytest
 
 from hub.intake.batch import Delivery, Needs, Token
+from hub.intake.opening import Opening
 from hub.intake.receipts import STATES, OpenedReceipt, ReceiptSubmission
 from schemas import signature
 from schemas.encoding import b64url
@@ -36,9 +37,16 @@ def item(position=1, status="received", reason="", **lies):
     return (told["id"], told["hash"], position, status, reason)
 
 
+KNOWN = builders.directory()
+
+
 def submission(*items, receiver="kg", signer=None, identity="kg", token=None):
     raw = builders.signed_receipt(*items, receiver=receiver, private=key(signer or receiver))
-    return ReceiptSubmission(OpenedReceipt(raw, builders.directory()), identity, token)
+    return ReceiptSubmission(opening(raw), identity, token)
+
+
+def opening(raw):
+    return Opening(raw, KNOWN, OpenedReceipt)
 
 
 def refused(batch, *items, **options):
@@ -58,8 +66,7 @@ class TestAGoodReceipt:
     def test_becomes_an_entry_that_says_only_who_received_something(self):
         made = batch(deliveries=delivered("kz", "kz"))
         raw = builders.signed_receipt(item(1), item(2, "refused", "too large here"))
-        opened = OpenedReceipt(raw, builders.directory())
-        outcome = ReceiptSubmission(opened, "kg", None).decide(made)
+        outcome = ReceiptSubmission(opening(raw), "kg", None).decide(made)
         assert (outcome.index, outcome.new) == (len(LOG), True)
         assert recorded(made) == [("receipts.recorded", "kg", None, {})]
         assert made.entries[0].private == raw
@@ -174,6 +181,6 @@ class TestABadReceipt:
 
 
 def test_what_has_to_be_known_are_the_deliveries_at_its_positions():
-    needs = Needs()
+    needs = Needs(KNOWN)
     submission(item(3), item(8)).needs(needs)
     assert needs.deliveries == {"kg": {3, 8}}

@@ -8,6 +8,7 @@ from hub.intake import admission
 from hub.intake.admission import Known
 from hub.intake.batch import Needs, Token
 from hub.intake.meter import RefusalMeter
+from hub.intake.opening import Opening
 from hub.intake.submission import CountedRefusals, Submission
 from schemas import entry as entries
 from schemas.encoding import b64url
@@ -16,18 +17,13 @@ from tests import builders
 from tests.builders import message, message_id, response, signed
 from tests.unit.hub.intake.working import LOG, batch, recorded
 
+KNOWN = builders.directory()
+
 
 def submission(raw, identity="kz", *, token=None, meter=None, messages_per_hour=100):
     limit = messages_per_hour
-    return Submission(raw, opened(raw), identity, token, meter or RefusalMeter(30), limit)
-
-
-def opened(raw):
-    """What the door hands in: the envelope, or why it could not be opened."""
-    try:
-        return admission.open_envelope(raw, builders.directory())
-    except Refused as refusal:
-        return refusal
+    opening = Opening(raw, KNOWN, admission.open_envelope)
+    return Submission(opening, identity, token, meter or RefusalMeter(30), limit)
 
 
 def private(batch, number=0):
@@ -211,7 +207,7 @@ class TestAJointActionInOneBatch:
 
 class TestWhatHasToBeKnown:
     def needs(self, raw, identity="kz"):
-        needs = Needs()
+        needs = Needs(KNOWN)
         submission(raw, identity).needs(needs)
         return needs
 

@@ -1,0 +1,41 @@
+"""What was handed in is opened again only where the key may have become known in between."""
+
+import pytest
+
+from hub.intake import admission
+from hub.intake.admission import Opened
+from hub.intake.opening import Opening
+from schemas.directory import Directory
+from schemas.refusal import Refused
+from tests import builders
+from tests.builders import message, signed
+
+KNOWN = builders.directory()
+
+
+def opening(raw, directory):
+    looks = []
+
+    def read(raw, directory):
+        looks.append(directory)
+        return admission.open_envelope(raw, directory)
+
+    return Opening(raw, directory, read), looks
+
+
+def test_a_key_that_another_hub_has_learned_is_found_when_it_is_recorded():
+    made, _ = opening(signed(message()), Directory())
+    assert made.found.code == "unknown-key"
+    made.look_again(KNOWN)
+    assert isinstance(made.found, Opened)
+
+
+@pytest.mark.parametrize(
+    ("raw", "directory"),
+    [(signed(message()), KNOWN), (b"{}", Directory()), (signed(message()), Directory())],
+    ids=["it was opened", "it is refused for something else", "nothing is new"],
+)
+def test_nothing_is_opened_twice_in_vain(raw, directory):
+    made, looks = opening(raw, directory)
+    made.look_again(directory if isinstance(made.found, Refused) and raw != b"{}" else KNOWN)
+    assert looks == [directory]
