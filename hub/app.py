@@ -9,7 +9,7 @@ import secrets
 import signal
 import ssl
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -101,13 +101,10 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 failing = service.recorder.failing
                 raise StartError(f"The log cannot be written: {failing}.") from None
             tasks += _tasks(service, database, erasures, listeners)
+            _watch(service, tasks)
             yield service
         finally:
-            with contextlib.suppress(Refused):
-                await upkeep.record(service, entries.HUB_STOPPED)
-            await broker.stop(tasks)
-            if service.webhooks is not None:
-                await service.webhooks.close()
+            await _end(service, *tasks)
     finally:
         offload.close()
         await database.close()
@@ -132,6 +129,27 @@ def _tasks(
     if database.shared:
         tasks.append(asyncio.create_task(upkeep.follow_others(service)))
     return tasks
+
+
+async def _end(service: Service, recorder: asyncio.Task[None], *others: asyncio.Task[None]) -> None:
+    if not recorder.done():  # otherwise nobody would answer
+        with contextlib.suppress(Refused):
+            await upkeep.record(service, entries.HUB_STOPPED)
+    await broker.stop((recorder, *others))
+    if service.webhooks is not None:
+        await service.webhooks.close()
+
+
+def _watch(service: Service, tasks: Iterable[asyncio.Task[None]]) -> None:
+    """None of these may end before the hub does: what it did, nobody would do any more."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.error("task.ended", task=str(task.get_coro()), exc_info=task.exception())
+        service.broken.set()
+
+    for task in tasks:
+        task.add_done_callback(ended)
 
 
 def _on_commit(listeners: list[Callable[[Committed], None]]) -> asyncio.Event:
@@ -386,6 +404,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             await _listen(runner, settings, door.context if door else None)
             if door is not None:
                 tasks.append(asyncio.create_task(_keep_certificate(door)))
+            _watch(service, tasks)
             yield service
         finally:
             await broker.stop(tasks)
@@ -434,11 +453,13 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StartError: it cannot start.
+        SystemExit: a part of it ended; whoever started it is to start it again.
     """
     logs.configure()
     import uvloop  # noqa: PLC0415 - not everywhere, and not for the commands
 
-    uvloop.run(_serve(settings))
+    if uvloop.run(_serve(settings)):
+        raise SystemExit(1)
 
 
 def _collect_less() -> None:
@@ -452,7 +473,8 @@ def _collect_less() -> None:
     gc.set_threshold(*_COLLECTED)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> bool:
+    """Serve until told to stop, or until a part has ended; gives whether it is broken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -460,5 +482,9 @@ async def _serve(settings: Settings) -> None:
     async with opened(settings) as service, sdnotify.told():
         _collect_less()
         log.info("hub.ready", origin=settings.origin, url=settings.url, socket=str(settings.socket))
-        await stop.wait()
-        log.info("hub.stopping", size=service.recorder.state.tree.size)
+        ends = [asyncio.create_task(event.wait()) for event in (stop, service.broken)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await broker.stop(ends)
+        broken = service.broken.is_set()
+        log.info("hub.stopping", size=service.recorder.state.tree.size, broken=broken)
+        return broken

@@ -359,6 +359,7 @@ async def running(settings: Settings) -> AsyncIterator[Hub]:
     """A hub in this process, its doors open."""
     async with app.opened(settings) as service, connected(settings) as (http, local):
         yield Hub(settings, service, http, local)
+        assert not service.broken.is_set(), "a part of the hub ended; see its log"
 
 
 @asynccontextmanager

@@ -37,7 +37,10 @@ T = TypeVar("T")
 
 
 class Service(msgspec.Struct, frozen=True):
-    """The parts of the hub that a door needs; the last four only where there are such."""
+    """The parts of the hub that a door needs; four of the last only where there are such.
+
+    ``broken`` is set when something ended that goes on by itself as long as the hub does.
+    """
 
     settings: Settings
     vkey: Vkey
@@ -61,6 +64,7 @@ class Service(msgspec.Struct, frozen=True):
     publisher: Publisher | None = None
     quarantine: Quarantine | None = None
     webhooks: Webhooks | None = None
+    broken: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     @property
     def audiences(self) -> frozenset[str]:

@@ -1,7 +1,9 @@
 """Starting and stopping: what is in the way is named, and a restart changes nothing."""
 
+import asyncio
 import socket
 import stat
+import sys
 
 import pytest
 from msgspec.structs import replace
@@ -42,6 +44,20 @@ async def test_a_hub_that_could_not_start_leaves_everything_to_the_next(settings
         await refusal(settings)
     async with client.running(settings) as hub:
         assert (await hub.participant("kz").send()).status == 201
+
+
+async def test_a_hub_of_which_a_part_ends_stops_to_be_started_again(settings):
+    broken = "from hub import upkeep\nasync def run(*_): raise OSError('no more')\nupkeep.run = run"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"{broken}\nfrom hub.cli.main import main\nmain()"),
+        *("serve", "--config", f"{settings.folder}/hub.toml"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(90):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b'"task.ended"' in said
+    assert b"no more" in said
 
 
 async def test_a_second_hub_on_the_same_folder_is_refused(hub, settings):
