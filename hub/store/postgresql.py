@@ -45,6 +45,11 @@ _GIVEN_UP = {
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 """Seconds, seconds, times."""
 
+# While something that was sent is not acknowledged, the kernel sends that again and asks nothing: a
+# server that goes as a statement is on its way to it would be missed for a quarter of an hour.
+if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+    _KEEPALIVE[socket.TCP_USER_TIMEOUT] = 30_000  # milliseconds
+
 _ERASED_FROM = (
     "messages",
     "log_private",

@@ -148,14 +148,23 @@ class TestAHub:
         )
         by_hub = await database.write(keepalive)
         assert (by_server, by_hub) == (stored._GIVEN_UP, 10)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            assert await database.write(user_timeout) == 30_000
         await database.close()
 
 
 def keepalive(connection):
     """After how many quiet seconds our side of a connection asks whether the server is there."""
-    driver = connection.connection.driver_connection
-    line = driver._transport.get_extra_info("socket")
-    return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+    return line(connection).getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+
+
+def user_timeout(connection):
+    """For how many milliseconds our side waits until what it sent is acknowledged."""
+    return line(connection).getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+
+def line(connection):
+    return connection.connection.driver_connection._transport.get_extra_info("socket")
 
 
 async def write(journal, known):
