@@ -13,8 +13,13 @@ from typing import Final, TypeAlias
 
 from aiohappyeyeballs import AddrInfoType
 
-MOST: Final = 64
-"""Hosts that are looked up at a time, each in a thread."""
+MOST: Final = 24
+"""Hosts that are looked up at a time, each in a thread.
+
+More than one owner's subscriptions (``hub.settings.Webhooks``) can name, and few of the threads
+that the hub may have (``TasksMax`` of deploy/systemd/nhri-hub.service): where the system's name
+servers do not answer, all of these are taken, and everything else needs threads as well.
+"""
 
 LookUp: TypeAlias = Callable[..., Sequence[AddrInfoType]]
 

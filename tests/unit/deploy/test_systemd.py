@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.delivery import names
+
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/systemd"
 SERVICES = sorted(FOLDER.glob("*.service"))
@@ -78,6 +80,12 @@ def test_a_daemon_that_cannot_start_is_left_to_a_person_and_a_runbook(name):
     [runbook] = re.findall(r"deploy/runbooks/[\w-]+\.md", text)
     assert (ROOT / runbook).exists()
     assert section(FOLDER / name, "Unit")["StartLimitBurst"] == ["5"]
+
+
+def test_the_hub_has_threads_left_where_name_servers_do_not_answer():
+    most = int(section(FOLDER / "nhri-hub.service", "Service")["TasksMax"][0])
+    of_the_loop = 32  # as Python makes them, at most
+    assert names.MOST + of_the_loop <= most // 4
 
 
 def test_accounts_have_no_shell():

@@ -8,6 +8,7 @@ import pytest
 import uvloop
 
 from hub.delivery.names import MOST, Names
+from hub.settings import Webhooks
 
 
 class Resolver:
@@ -55,6 +56,10 @@ def test_slow_names_hold_up_no_other_and_each_is_asked_for_once(run):
     given_up = [each for each in told if isinstance(each, asyncio.CancelledError)]
     assert len(given_up) == MOST // 2
     assert all(each[0][4][0].startswith("slow") for each in told[MOST // 2 :])
+
+
+def test_one_owner_s_slow_names_leave_threads_for_the_others():
+    assert Webhooks().subscriptions < MOST
 
 
 async def test_a_name_is_asked_for_again_once_it_was_answered():
