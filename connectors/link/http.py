@@ -39,6 +39,10 @@ _LIFETIME: Final = 60
 _EARLY: Final = 5  # the ``Date`` header has whole seconds: never be ahead of the hub's clock
 _MAX_RETRY_AFTER: Final = 3600.0
 
+FARTHEST: Final = timedelta(days=366)
+"""A ``Date`` that is farther from our clock is no clock's: to add so much to a time may fail. TLS
+trusts no certificate by a clock that is off by so much."""
+
 Answer = TypeVar("Answer")
 
 
@@ -292,10 +296,13 @@ class HttpLink:
     def _learn(self, date: str | None) -> None:
         try:
             said = parsedate_to_datetime(date or "")
-        except ValueError:
+        except (ValueError, OverflowError):  # figures of any length are read as numbers
             return
-        if said.tzinfo is not None:
-            self.offset = said - self._clock()
+        if said.tzinfo is None:
+            return
+        offset = said - self._clock()
+        if abs(offset) <= FARTHEST:
+            self.offset = offset
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

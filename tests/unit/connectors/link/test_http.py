@@ -250,6 +250,24 @@ async def test_a_clock_that_is_off_is_set_by_the_hubs_and_asked_once_more(door):
         await link.close()
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 1000 00:00:00 GMT",
+        f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT",
+        f"Mon, 30 Nov 2026 12:00:00 +{'9' * 20}",
+        "Mon, 30 Nov 2026 12:00:00 -0000",
+        "yesterday",
+    ],
+)
+async def test_a_date_that_is_no_clock_s_is_not_learnt_from(door, link, date):
+    door.answer = lambda: web.Response(body=b"a checkpoint", headers={"Date": date})
+    assert await link.checkpoint() == b"a checkpoint"
+    assert link.offset == timedelta()
+    assert await link.entries(1234, 7) == b"a checkpoint"  # with a token of this hour
+
+
 async def test_a_refusal_that_no_clock_explains_is_not_asked_again(door, link):
     door.answer = lambda: problem(401, code="unauthenticated")
     with pytest.raises(HubRefused):
