@@ -6,10 +6,12 @@ than some of its lines; whoever restores it leaves the file in place, and at the
 content that came back goes again (``reapply``), before anybody can ask for it. Where the database
 goes back under a hub that runs, its next round does that.
 
-A crash before a line is written: the next round finds in the database what the list lacks. After
-it: the line is there, and is not written again.
+A crash before a line is written: the next round finds in the database what the list lacks. In the
+middle of it: half a line counts for nothing, and is cut off before the next. After it: the line is
+there, and is not written again.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -25,6 +27,8 @@ from hub.store.database import Database
 _message = tables.messages
 
 _LINE = re.compile(r"(?P<id>[0-9a-f-]{36}) (?P<time>[0-9TZ:.-]{24})")
+
+_ENDS = ("\n", "\r")
 
 
 def take_content(connection: Connection, ids: Sequence[str]) -> None:
@@ -157,7 +161,7 @@ def read(path: Path) -> Sequence[Erasure]:
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"The list of erasures {path} cannot be read: {error}.") from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_written(text).splitlines(), 1):
         matched = _LINE.fullmatch(line)
         if matched is None:
             raise StartError(f"Line {number} of {path} is no erasure; correct or remove it.")
@@ -165,12 +169,47 @@ def read(path: Path) -> Sequence[Erasure]:
     return found
 
 
+def _written(text: str) -> str:
+    """The list without a last line that was begun and not written to its end, as in a crash.
+
+    Nothing is lost by leaving it out: a line is written once its decision is in the database, and
+    goes on missing in the list as if it had never been begun. Whoever has not listed it looks at
+    that decision again (``Erasures.note``), after a start at all there are.
+    """
+    last = "".join(text.splitlines(keepends=True)[-1:])
+    # One that lacks nothing but its end says all the same what is to be kept out.
+    if last.endswith(_ENDS) or _LINE.fullmatch(last):
+        return text
+    return text.removesuffix(last)
+
+
 def add(path: Path, erasures: Sequence[Erasure]) -> None:
-    """Write erasures at the end of the list, durably."""
+    """Write erasures at the end of the list, durably; where that fails, it is as it was before.
+
+    Raises:
+        OSError: they were not written, as on a full disk.
+    """
     if not erasures:
         return
+    lines = "".join(f"{one.id} {one.time}\n" for one in erasures)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write("".join(f"{one.id} {one.time}\n" for one in erasures).encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        there = _written(path.read_bytes().decode("ascii"))  # byte for byte, whoever edited it
+        try:
+            os.ftruncate(descriptor, len(there))  # what comes behind half a line is no line
+            _append(descriptor, lines if not there or there.endswith(_ENDS) else f"\n{lines}")
+        except OSError:
+            # If this fails as well, half a line is left: the next reader leaves it out.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, len(there))
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _append(descriptor: int, text: str) -> None:
+    # Without a buffer: it would be written at the end in spite of all.
+    rest = text.encode("ascii")
+    while rest:  # a disk that is filling up takes a part, and refuses the next
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)

@@ -190,6 +190,17 @@ async def test_a_backup_that_still_has_it_gives_it_to_nobody(settings, clock, mo
         assert (await hub.operator.get("/v1/audit/verify"))["ok"]
 
 
+async def test_a_line_that_a_crash_left_half_written_is_written_anew(settings, clock, monkeypatch):
+    monkeypatch.setattr(upkeep, "ROUND_SECONDS", 0)
+    async with client.running(settings) as hub:
+        message_id = await send(hub.participant("kz"))
+        await erase(hub, message_id)
+    line = settings.erasures.read_text()
+    settings.erasures.write_text(line[:20])
+    async with client.running(settings):
+        await until(lambda: settings.erasures.read_text() == line)
+
+
 async def test_a_list_that_is_damaged_keeps_the_hub_from_starting(settings, clock):
     settings.erasures.write_text("nonsense\n")
     with pytest.raises(StartError, match=r"Line 1 of .*erasures is no erasure"):
