@@ -149,7 +149,7 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
             ("member",),
         ),
         "nhri_hub_upkeep_timestamp_seconds": Measure(
-            "When the figures of inboxes, participants and certificates were last taken"
+            "When the upkeep last came round without anything that failed"
         ),
         "nhri_hub_signing_stopped": Measure("1 while nothing is signed, for the log's sake"),
         "nhri_hub_quorum_entries": Measure("Size of the last checkpoint with a quorum"),
@@ -336,6 +336,9 @@ class Metrics:
         self._replace("nhri_hub_inbox_oldest_seconds", {**zero, **ages})
         self._replace("nhri_hub_broker_outstanding", {**zero, **self._outstanding()})
         self._replace("nhri_hub_participants", states)
+
+    def kept_up(self) -> None:
+        """A round of the upkeep is over, and nothing in it failed."""
         self._gauges["nhri_hub_upkeep_timestamp_seconds"].set_to_current_time()
 
     def webhooks(

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -14,6 +17,7 @@ from hub.delivery import schedule, wakeup
 from hub.doors.service import Service
 from hub.intake import membership, subscription
 from hub.intake.access import ExpireDeliveries
+from hub.intake.batch import Job
 from hub.intake.erasure import Erase
 from hub.intake.submission import CountedRefusals
 from hub.ledger import retention, witnesses
@@ -37,8 +41,8 @@ REPORT_EVERY: Final = timedelta(seconds=59)
 FORGET_EVERY: Final = timedelta(hours=1)
 """Looking for what is to be forgotten reads all deliveries."""
 
-REPORTS: Final = 100
-"""Entries about webhooks in one commit, so that nobody's message waits for long."""
+TOGETHER: Final = 100
+"""Jobs of ours in one commit, so that nobody's message waits for long."""
 
 MAX_PARTS: Final = 250
 """Parts of what was delivered that one round records or drops, so that it comes to an end."""
@@ -68,45 +72,122 @@ async def record(service: Service, kind: str) -> None:
     await service.change(membership.append(Draft(kind, entries.HUB, service.instance, public)))
 
 
+class _Step(msgspec.Struct, frozen=True):
+    """Something that a round does.
+
+    ``signs``: it writes to the log, and is left out while nothing may be signed.
+    """
+
+    name: str
+    take: Callable[[], Awaitable[None]]
+    signs: bool = False
+
+
+class _Rounds:
+    """The rounds, and what one remembers for the next."""
+
+    def __init__(self, service: Service, database: Database, erasures: Erasures) -> None:
+        self._service = service
+        self._database = database
+        self._erasures = erasures
+        self._announced = service.witnesses.stopped is None
+        self._overdue: set[str] = set()
+        self._forgetting = service.clock()
+        self._warned: set[tuple[str, int]] = set()
+
+    async def round(self) -> None:
+        """Take every step: one that fails, now or for ever, keeps none behind it from its turn.
+
+        A round counts (``HubUpkeepStale``) when none failed; the next one tries all of them again.
+        """
+        whole = True
+        for step in self._steps(self._service.clock()):
+            if step.signs and self._service.witnesses.stopped is not None:
+                continue
+            try:
+                await step.take()
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                log.warning("upkeep.failed", step=step.name, reason=str(error))
+                whole = False
+        if whole:
+            self._service.metrics.kept_up()
+
+    def _steps(self, now: datetime) -> Sequence[_Step]:
+        """The steps in their order; deploy/runbooks/hub-upkeep-stale.md has their names."""
+        service, listed = self._service, self._erasures.listed
+        return (
+            _Step("strangers", partial(_tell_of_strangers, service, now)),
+            _Step("witnesses", service.witnesses.check),
+            _Step("start", self._announce, signs=True),
+            _Step("expiry", partial(_expire, service, now), signs=True),
+            _Step("refusals", partial(_count_refusals, service, now), signs=True),
+            _Step("erasing", partial(_erase, service, now, listed), signs=True),
+            _Step("webhook-reports", partial(_report_webhooks, service, now), signs=True),
+            _Step("webhook-ends", partial(_disable_webhooks, service, now), signs=True),
+            _Step("late-witnesses", partial(self._record_overdue, now), signs=True),
+            _Step("restored", self._reapply),
+            _Step("erasures", self._erasures.keep),
+            _Step("tokens", partial(journal.forget, self._database, now)),
+            _Step("old-webhooks", partial(self._forget, now)),
+            _Step("certificates", partial(self._warn, now)),
+            _Step("figures", partial(_survey, service)),
+        )
+
+    async def _announce(self) -> None:
+        if not self._announced:
+            await record(self._service, entries.HUB_STARTED)
+            self._announced = True
+
+    async def _record_overdue(self, now: datetime) -> None:
+        self._overdue = await _record_overdue(self._service, now, self._overdue)
+
+    async def _reapply(self) -> None:
+        if self._service.settings.restored.exists():
+            await self._erasures.apply()  # the database may have gone back since the start
+
+    async def _forget(self, now: datetime) -> None:
+        if now >= self._forgetting:
+            self._forgetting = now + FORGET_EVERY
+            await _forget_webhooks(self._service, now)
+
+    async def _warn(self, now: datetime) -> None:
+        self._warned = await _warn_of_ends(self._service, now, self._warned)
+
+
 async def run(service: Service, database: Database, erasures: Erasures) -> None:
     """What comes round: expired messages, counted refusals, used tokens past their time."""
-    warned: set[tuple[str, int]] = set()
-    overdue: set[str] = set()
-    forgetting = service.clock()
-    announced = service.witnesses.stopped is None
+    rounds = _Rounds(service, database, erasures)
     while True:
-        try:
-            now = service.clock()
-            service.strangers.tell(now)
-            await service.witnesses.check()
-            if service.witnesses.stopped is None:
-                if not announced:
-                    await record(service, entries.HUB_STARTED)
-                    announced = True
-                await _changes(service, now, erasures.listed)
-                overdue = await _record_overdue(service, now, overdue)
-            if service.settings.restored.exists():
-                await erasures.apply()  # the database may have gone back since the start
-            await erasures.keep()
-            await journal.forget(database, now)
-            if now >= forgetting:
-                forgetting = now + FORGET_EVERY
-                await _forget_webhooks(service, now)
-            warned = await _warn_of_ends(service, now, warned)
-            await _survey(service)
-        except Exception as error:  # noqa: BLE001 - the next round tries again
-            log.warning("upkeep.failed", reason=str(error))
+        await rounds.round()
         await asyncio.sleep(ROUND_SECONDS)
 
 
-async def _changes(service: Service, now: datetime, listed: frozenset[str]) -> None:
-    for message_id, codes in (await service.queries.due_to_expire(format_time(now))).items():
-        await service.change(ExpireDeliveries(message_id, codes))
-    for code, count in service.meter.overdue(now).items():
-        await service.change(CountedRefusals(code, count))
-    await _erase(service, now, listed)
-    await _report_webhooks(service, now)
-    await _disable_webhooks(service, now)
+async def _record_all(service: Service, jobs: Sequence[Job]) -> None:
+    """Record jobs; one that cannot be recorded keeps none of the others.
+
+    Raises:
+        Refused: the first of those that could not.
+    """
+    refused: list[Refused] = []
+    for start in range(0, len(jobs), TOGETHER):
+        results = await service.recorder.record_all(jobs[start : start + TOGETHER])
+        refused += (each for each in results if isinstance(each, Refused))
+    if refused:
+        raise refused[0]
+
+
+async def _tell_of_strangers(service: Service, now: datetime) -> None:
+    service.strangers.tell(now)
+
+
+async def _expire(service: Service, now: datetime) -> None:
+    due = await service.queries.due_to_expire(format_time(now))
+    await _record_all(service, [ExpireDeliveries(each, codes) for each, codes in due.items()])
+
+
+async def _count_refusals(service: Service, now: datetime) -> None:
+    counts = service.meter.overdue(now)
+    await _record_all(service, [CountedRefusals(code, count) for code, count in counts.items()])
 
 
 async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> None:
@@ -122,7 +203,7 @@ async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> Non
     if reasons:
         jobs = [Erase(each, entries.HUB, reason) for each, reason in reasons.items()]
         # Where another hub was first, there is nothing left to do.
-        await service.recorder.record_all(jobs)
+        await _record_all(service, jobs)
         log.info("messages.erased", messages=len(jobs))
 
 
@@ -159,8 +240,8 @@ async def _report_webhooks(service: Service, now: datetime) -> None:
             )
             for name, told in by_subscription
         ]
-        for start in range(0, len(jobs), REPORTS):
-            await asyncio.gather(*(service.change(job) for job in jobs[start : start + REPORTS]))
+        for start in range(0, len(jobs), TOGETHER):
+            await asyncio.gather(*(service.change(job) for job in jobs[start : start + TOGETHER]))
         service.metrics.webhooks_done(each.state for each in outcomes)
         before = time  # the minute is ours: what is left belongs to it
 
