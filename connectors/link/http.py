@@ -39,9 +39,9 @@ _LIFETIME: Final = 60
 _EARLY: Final = 5  # the ``Date`` header has whole seconds: never be ahead of the hub's clock
 _MAX_RETRY_AFTER: Final = 3600.0
 
-FARTHEST: Final = timedelta(days=366)
-"""A ``Date`` that is farther from our clock is no clock's: to add so much to a time may fail. TLS
-trusts no certificate by a clock that is off by so much."""
+FARTHEST: Final = timedelta(days=36_525)
+"""A ``Date`` that is farther from our clock is no clock's: to add so much to a time may fail. A
+machine whose own clock began anew in 1970 has to learn it all the same."""
 
 Answer = TypeVar("Answer")
 
