@@ -68,7 +68,10 @@ InboxItem = Annotated[
 
 
 class Inbox(msgspec.Struct, frozen=True):
-    """A part of the inbox. ``last`` is the highest position assigned in this inbox."""
+    """A part of the inbox, which may be less than ``limit`` though there is more.
+
+    ``last`` is the highest position assigned in this inbox.
+    """
 
     deliveries: list[InboxItem]
     last: Index
@@ -100,7 +103,10 @@ class SentReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Receipts for the asker's own messages. ``last`` is where to go on."""
+    """Receipts for the asker's own messages, which may be less than ``limit`` though there is more.
+
+    ``last`` is where to go on.
+    """
 
     receipts: list[SentReceipt]
     last: Annotated[int, Meta(ge=-1)]

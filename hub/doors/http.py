@@ -1,5 +1,6 @@
 """The HTTP door: routes, authentication and the limits of a request."""
 
+import contextlib
 import ipaddress
 import os
 import pwd
@@ -39,6 +40,9 @@ from hub.doors.service import Asked, Handler, Service, check_address
 from hub.intake.batch import Token
 from schemas.refusal import Refused
 from schemas.signature import MAX_ENVELOPE
+
+UNREAD_SECONDS = 60.0
+"""Until a connection ends on which nothing of an answer is taken."""
 
 HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
     {
@@ -125,6 +129,7 @@ def build(hub: Service) -> web.Application:
     )
     application.on_response_prepare.append(_headers)
     application.on_response_prepare.append(_counting(hub))
+    application.on_response_prepare.append(_impatient)
     for method, path in TABLE:
         handler = HANDLERS[method, path]
         application.router.add_route(method, path, _guarded(hub, handler, (method, path)))
@@ -140,6 +145,16 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Cache-Control"] = "no-store"
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
+
+
+async def _impatient(request: web.Request, response: web.StreamResponse) -> None:
+    # Our own wait for a reader has no end, and holds the answer. Linux's has one, also where the
+    # reader is alive and takes nothing.
+    peer = request.get_extra_info("socket")
+    if peer is not None and peer.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        patience = round(UNREAD_SECONDS * 1000)
+        with contextlib.suppress(OSError):  # it is closed
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
 
 
 def _counting(hub: Service):  # type: ignore[no-untyped-def]

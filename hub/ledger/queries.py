@@ -11,6 +11,10 @@ from hub.ledger.retention import Cutoff
 from schemas import merkle
 from schemas.acceptance import Acceptance
 
+MAX_PAGE = 1536 * 1024
+"""Bytes of content on a page of an inbox or of receipts, which are 2 MiB in base64url. Whoever asks
+on many connections and reads no answer takes this much of the hub's memory for each."""
+
 
 class InboxItem(msgspec.Struct, frozen=True):
     """One position of an inbox; without an envelope it is a tombstone."""
@@ -207,13 +211,19 @@ class Queries(Protocol):
     async def inbox(
         self, code: str, after: int, limit: int, now: str, below: int | None = None
     ) -> Sequence[InboxItem]:
-        """The next items of an inbox, in order of position; only of entries below one."""
+        """The next items of an inbox, in order of position; only of entries below one.
+
+        No more than ``MAX_PAGE`` has room for, but the next one always.
+        """
         ...
 
     async def receipts(
         self, sender: str, after: int, limit: int, below: int | None = None
     ) -> Sequence[tuple[int, Acceptance]]:
-        """The receipts for a sender's messages, by log index; only those below one."""
+        """The receipts for a sender's messages, by log index; only those below one.
+
+        No more than ``MAX_PAGE`` has room for, but the next one always.
+        """
         ...
 
     async def acceptance(self, index: int) -> Acceptance | None:

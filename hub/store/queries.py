@@ -2,8 +2,9 @@
 
 import bisect
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, takewhile
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from hub.intake.batch import JoinRequest, State
 from hub.ledger import sequence
 from hub.ledger.queries import (
+    MAX_PAGE,
     AccessToken,
     CertificateRow,
     Counted,
@@ -124,15 +126,15 @@ class Queries:
     async def inbox(
         self, code: str, after: int, limit: int, now: str, below: int | None = None
     ) -> Sequence[InboxItem]:
-        """The next items of an inbox, in order of position; only of entries below one."""
+        """A page of an inbox, in order of position; only of entries below one."""
         query = (
             select(
                 _delivery.c.position,
                 _delivery.c.state,
                 _message.c.idx,
                 _message.c.expires,
-                _message.c.envelope,
                 _message.c.erased,
+                func.length(_message.c.envelope).label("size"),
             )
             .join(_message, _message.c.id == _delivery.c.message_id)
             .where(_delivery.c.recipient == code, _delivery.c.position > after)
@@ -142,29 +144,33 @@ class Queries:
         if below is not None:
             query = query.where(_message.c.idx < below)
 
-        def work(
-            connection: Connection,
-        ) -> tuple[Sequence[Row[*tuple[Any, ...]]], dict[int, Acceptance]]:
+        def work(connection: Connection) -> list[InboxItem]:
             rows = connection.execute(query).all()
-            return rows, acceptances_of(connection, [row.idx for row in rows])
+            # What is being erased waits for the record; without it, nobody believes a tombstone.
+            told = [
+                (row, _tombstone(row, now))
+                for row in takewhile(lambda row: row.size or row.erased is not None, rows)
+            ]
+            # The envelopes only once it is known which: those of the other rows may be 25 MiB.
+            told = told[: _room(0 if tombstone else row.size for row, tombstone in told)]
+            whole = [row.idx for row, tombstone in told if not tombstone]
+            envelopes = _envelopes(connection, whole)
+            acceptances = acceptances_of(connection, [row.idx for row, _ in told])
+            return [
+                InboxItem(row.position, acceptances[row.idx], envelopes.get(row.idx), tombstone)
+                for row, tombstone in told
+            ]
 
-        rows, acceptances = await self._database.read(work)
-        items = []
-        for row in rows:
-            if not row.envelope and row.erased is None:
-                break  # its erasure is being recorded; without that, nobody believes a tombstone
-            tombstone = _tombstone(row, now)
-            envelope = None if tombstone else row.envelope
-            items.append(InboxItem(row.position, acceptances[row.idx], envelope, tombstone))
-        return items
+        return await self._database.read(work)
 
     async def receipts(
         self, sender: str, after: int, limit: int, below: int | None = None
     ) -> Sequence[tuple[int, Acceptance]]:
-        """The receipts for a sender's messages, by log index; only those below one."""
+        """A page of the receipts for a sender's messages, by log index; only those below one."""
         table = tables.receipts.c
         query = (
-            select(table.idx)
+            select(table.idx, func.coalesce(func.length(_private.c.private), 0).label("size"))
+            .outerjoin(_private, _private.c.idx == table.idx)
             .where(table.sender == sender, table.idx > after)
             .order_by(table.idx)
             .limit(limit)
@@ -173,7 +179,8 @@ class Queries:
             query = query.where(table.idx < below)
 
         def work(connection: Connection) -> list[tuple[int, Acceptance]]:
-            indices = list(connection.execute(query).scalars())
+            rows = connection.execute(query).all()
+            indices = [row.idx for row in rows[: _room(row.size for row in rows)]]
             acceptances = acceptances_of(connection, indices)
             return [(index, acceptances[index]) for index in indices]
 
@@ -516,9 +523,20 @@ def _last_word_on_holding() -> ScalarSelect[str]:
     return newest.correlate(_message).scalar_subquery()
 
 
-def _tombstone(row: Row[Any], now: str) -> str | None:
+def _room(sizes: Iterable[int]) -> int:
+    """How many of the first of these a page has room for: one at least, whatever its size."""
+    return max(1, bisect.bisect_right([*accumulate(sizes)], MAX_PAGE))
+
+
+def _envelopes(connection: Connection, indices: Sequence[int]) -> dict[int, bytes]:
+    """The envelopes of the messages of entries."""
+    query = select(_message.c.idx, _message.c.envelope).where(_message.c.idx.in_(indices))
+    return {row.idx: row.envelope for row in connection.execute(query)}
+
+
+def _tombstone(row: Row[*tuple[Any, ...]], now: str) -> str | None:
     """What stands at a position instead of the message."""
-    if not row.envelope:
+    if not row.size:
         return _ERASED
     if row.state == _EXPIRED:
         return _EXPIRED

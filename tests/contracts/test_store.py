@@ -32,7 +32,7 @@ from hub.ledger.queries import EventFilter, Flow, News, Session
 from hub.ledger.report import Fate, Figures, Period
 from hub.ledger.sequence import Draft, LogKey
 from hub.settings import StartError
-from hub.store import counts, erasures, index, journal, report, search, tables
+from hub.store import counts, erasures, index, journal, queries, report, search, tables
 from hub.store.database import open_database
 from hub.store.index import Index
 from hub.store.journal import Journal
@@ -498,6 +498,20 @@ class TestAcceptances:
         assert await store.queries.acceptance(10_000) is None
 
 
+@pytest.fixture
+def page_of(monkeypatch):
+    """Let pages have this many bytes."""
+    return lambda size: monkeypatch.setattr(queries, "MAX_PAGE", size)
+
+
+async def pages(ask):
+    """The positions on each page, from the first to the last."""
+    found: list[list[int]] = []
+    while positions := await ask(found[-1][-1] if found else -1):
+        found.append(positions)
+    return found
+
+
 class TestAnInbox:
     async def test_has_each_message_once_in_order_with_envelope_and_acceptance(self, store):
         given = await store.send(*(message(id=message_id(number)) for number in range(3)))
@@ -514,6 +528,39 @@ class TestAnInbox:
     async def test_does_not_have_what_went_to_others(self, store):
         await store.send(message(audience=["tj"]))
         assert await store.queries.inbox("kg", 0, 100, store.time) == []
+
+    async def pages(self, store):
+        async def ask(after):
+            items = await store.queries.inbox("kg", after, 100, store.time)
+            return [item.position for item in items]
+
+        return await pages(ask)
+
+    async def test_is_read_in_pages_that_are_not_too_large(self, store, page_of):
+        await store.send(*(message(id=message_id(number)) for number in range(5)))
+        size = len(signed(message()))
+        assert await self.pages(store) == [[1, 2, 3, 4, 5]]
+        page_of(2 * size)
+        assert await self.pages(store) == [[1, 2], [3, 4], [5]]
+        page_of(2 * size - 1)
+        assert await self.pages(store) == [[1], [2], [3], [4], [5]]
+
+    async def test_gives_the_next_message_however_large(self, store, page_of):
+        await store.send(message(), message(id=message_id(2)))
+        page_of(1)
+        assert await self.pages(store) == [[1], [2]]
+
+    async def test_counts_nothing_for_a_tombstone(self, store, page_of):
+        sent = [message(id=message_id(number)) for number in range(5)]
+        sent[1]["expires"] = builders.time(10)
+        await store.send(*sent)
+        await erase(store, message_id(2))
+        store.now += timedelta(minutes=10)
+        page_of(2 * len(signed(message())))
+        assert await self.pages(store) == [[1, 2, 3, 4], [5]]
+        items = await store.queries.inbox("kg", 0, 100, store.time)
+        assert [item.tombstone for item in items] == [None, "expired", "erased", None]
+        assert items[3].envelope == signed(sent[3])
 
     async def test_has_a_tombstone_where_a_message_expired_unfetched(self, store):
         await store.send(message(expires=builders.time(10)), message(id=message_id(2)))
@@ -607,6 +654,21 @@ class TestReceipts:
         assert await store.queries.receipts("kz", first.outcome.index, 100) == found[1:]
         assert await store.queries.receipts("kz", -1, 1) == found[:1]
         assert await store.queries.receipts("kg", -1, 100) == []
+
+    async def test_are_read_in_pages_that_are_not_too_large(self, store, page_of):
+        await store.send(*(message(id=message_id(number)) for number in range(5)))
+        given = [await store.receive("kg", position) for position in range(1, 6)]
+        indices = [each.outcome.index for each in given]
+        size = len(acceptance.open_acceptance(given[0].acceptance, builders.LOG).private)
+
+        async def ask(after):
+            return [index for index, _ in await store.queries.receipts("kz", after, 100)]
+
+        assert await pages(ask) == [indices]
+        page_of(2 * size)
+        assert await pages(ask) == [indices[:2], indices[2:4], indices[4:]]
+        page_of(1)
+        assert await pages(ask) == [[index] for index in indices]
 
     async def test_say_what_became_of_each_copy(self, store):
         await store.send(message(audience=["kg", "tj"]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hub import app
-from hub.doors import service
+from hub.doors import http, service
 from hub.doors.strangers import PER_MINUTE
 from schemas import signature
 from tests import builders, client
@@ -42,11 +42,11 @@ class Wire:
         with contextlib.suppress(ConnectionError):  # the hub may have been the first
             await self.writer.wait_closed()
 
-    def head(self, who, length, path="/v1/messages"):
-        """Write the head of a POST with a body of this length."""
-        token = who.token("POST", path)
+    def head(self, who, length, path="/v1/messages", method="POST"):
+        """Write the head of a request with a body of this length."""
+        token = who.token(method, path)
         lines = (
-            f"POST {path} HTTP/1.1",
+            f"{method} {path} HTTP/1.1",
             "Host: hub.example",
             f"Authorization: Bearer {token}",
             f"Content-Length: {length}",
@@ -168,6 +168,23 @@ class TestASlowHead:
     async def test_says_nothing_about_who_waits_for_an_answer(self, impatient):
         kz = impatient.participant("kz")
         assert (await kz.get("/v1/inbox", wait=1)).status == 200
+
+
+class TestAnAnswerThatNobodyReads:
+    async def test_ends_the_connection(self, hub, kz, kg, monkeypatch):
+        monkeypatch.setattr(http, "UNREAD_SECONDS", 0.5)
+        texts = {"en": {"title": "Large", "summary": "Large.", "body": "b" * 190_000}}
+        for _ in range(8):
+            await kz.send(texts=texts)
+        async with Wire(hub) as idle, asyncio.timeout(90):
+            # As many answers as no buffers of the two kernels hold.
+            for _ in range(30):
+                idle.head(kg, 0, "/v1/inbox", "GET")
+            idle.writer.write(b"GET /livez HTTP/1.1\r\n")
+            while not idle.writer.transport.is_closing():
+                idle.writer.write(b"X: y\r\n")  # only to what is written to does the end show
+                await asyncio.sleep(0.02)
+        await neighbour_passes(hub)
 
 
 class TestAHugeBody:

@@ -6,8 +6,9 @@ import hashlib
 import msgspec
 
 from hub import upkeep
+from hub.store import queries
 from schemas import checkpoint, merkle, receipt
-from schemas.acceptance import Acceptance, accepted_private
+from schemas.acceptance import Acceptance, Delivery, accepted_private
 from schemas.encoding import b64url
 from tests import builders, client
 
@@ -169,6 +170,18 @@ class TestAPage:
         assert [item["position"] for item in answer["deliveries"]] == [2, 3]
         assert answer["last"] == 5
 
+    async def test_of_the_largest_messages_is_short_and_the_next_one_goes_on(self, kz, kg):
+        texts = {"en": {"title": "Large", "summary": "Large.", "body": "b" * 190_000}}
+        sent = [(await kz.send(texts=texts)).acceptance() for _ in range(20)]
+        given: list[dict[str, object]] = []
+        while (answer := await kg.get("/v1/inbox", after=len(given)))["deliveries"]:
+            assert len(answer.body) < 2.2 * 1024 * 1024
+            assert answer["last"] == 20
+            given += answer["deliveries"]
+        assert [item["position"] for item in given] == list(range(1, 21))
+        deliveries = [msgspec.convert(item["delivery"], Delivery) for item in given]
+        assert [delivery.acceptance for delivery in deliveries] == sent
+
     async def test_has_a_tombstone_where_a_message_expired(self, kz, kg, clock):
         accepted = (await kz.send(expires=builders.time(10))).acceptance()
         clock.forward(minutes=10)
@@ -195,6 +208,13 @@ async def test_what_expired_unfetched_is_noted_in_the_log(settings, clock, monke
 
 
 class TestAnEventStream:
+    async def test_goes_on_from_page_to_page(self, kz, kg, monkeypatch):
+        monkeypatch.setattr(queries, "MAX_PAGE", 1)
+        for _ in range(3):
+            await kz.send()
+        async with kg.events() as stream:
+            assert [(await anext(stream)).id for _ in range(3)] == [1, 2, 3]
+
     async def test_brings_what_is_there_and_then_what_comes(self, kz, kg):
         await kz.send()
         async with kg.events() as stream:
