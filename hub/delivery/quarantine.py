@@ -17,6 +17,9 @@ from schemas.refusal import Refused
 MAX_READ = 500
 """Messages in one reading, the oldest; what lies beyond comes once these are dealt with."""
 
+MAX_BYTES = 64 * 1024 * 1024
+"""Of bodies in one reading, but for its last message: all of them are in memory until it ends."""
+
 _TIMEOUT = 10.0
 _AGAIN = 0.1
 
@@ -56,9 +59,11 @@ class Quarantine:
 
 async def _take(queue: AbstractQueue) -> list[AbstractIncomingMessage]:
     taken: list[AbstractIncomingMessage] = []
-    while len(taken) < MAX_READ:
+    size = 0
+    while len(taken) < MAX_READ and size < MAX_BYTES:
         message = await queue.get(fail=False, timeout=_TIMEOUT)
         if message is None:
             break
         taken.append(message)
+        size += len(message.body)
     return taken

@@ -43,10 +43,16 @@ async def every(hub: Service) -> Sequence[QuarantinedMessage]:
     Raises:
         Refused: ``not-found``: there is no broker; ``busy``: it cannot be reached.
     """
-    async with _of(hub).opened() as messages:
-        found = _by_digest(messages)
+    found = await _all(hub)
     known = await _known(hub)
-    return [_held(copies, known) for copies in found.values()]
+    return [_held(message, copies, known) for message, copies in found]
+
+
+async def _all(hub: Service) -> Sequence[tuple[Quarantined, int]]:
+    """Each message, and how many copies of it there are; no body outlives the reading."""
+    async with _of(hub).opened() as messages:
+        found = _by_digest(messages).values()
+        return [(described(incoming(copies[0]), ""), len(copies)) for copies in found]
 
 
 async def show(hub: Service, asked: Asked) -> web.Response:
@@ -64,10 +70,16 @@ async def read(hub: Service, asked: Asked, reason: str) -> tuple[QuarantinedMess
     Raises:
         Refused: it is not there, or the asker may not read it.
     """
+    message, copies, content = await _one(hub, asked)
+    await readings.record(hub, asked, None, content, reason)
+    return _held(message, copies, await _known(hub)), content
+
+
+async def _one(hub: Service, asked: Asked) -> tuple[Quarantined, int, bytes]:
+    """The message that a request names, how many copies of it there are, and its body."""
     async with _of(hub).opened() as messages:
         copies = _chosen(messages, asked)
-    await readings.record(hub, asked, None, copies[0].body, reason)
-    return _held(copies, await _known(hub)), copies[0].body
+        return described(incoming(copies[0]), ""), len(copies), copies[0].body
 
 
 async def release(hub: Service, asked: Asked) -> web.Response:
@@ -181,9 +193,8 @@ async def _known(hub: Service) -> dict[str, tuple[str, str]]:
 
 
 def _held(
-    copies: Sequence[AbstractIncomingMessage], known: dict[str, tuple[str, str]]
+    message: Quarantined, copies: int, known: dict[str, tuple[str, str]]
 ) -> QuarantinedMessage:
-    message = described(incoming(copies[0]), "")
     time, reason = known.get(message.digest, (None, None))
     return QuarantinedMessage(
         message.digest,
@@ -194,5 +205,5 @@ def _held(
         message.type,
         message.message_id,
         message.size,
-        len(copies),
+        copies,
     )

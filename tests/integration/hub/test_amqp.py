@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import shutil
 import struct
@@ -26,6 +27,7 @@ from hub.delivery import burst, quarantine, stuck, topology
 from hub.delivery import publisher as publishing
 from hub.delivery.quarantine import Quarantine
 from hub.doors import amqp as door
+from hub.doors import quarantine as quarantine_door
 from hub.doors import submissions
 from schemas import amqp, jsontext
 from schemas import entry as entries
@@ -1030,6 +1032,51 @@ async def test_a_flood_of_poison_is_counted_and_does_not_fill_the_log(hub, broke
     assert len(await events(hub, "quarantine.added")) == 3
     assert len((await hub.operator.get("/v1/quarantine"))["messages"]) == 10
     assert (await kz.send()).status == 201
+
+
+async def quarantined(hub, broker, count, size=100):
+    """Put so many messages of a size into quarantine; what they are, in order."""
+    bodies = [b"%d" % number + b" " * (size - 1) for number in range(count)]
+    async with broker.channel("kz") as channel:
+        for body in bodies:
+            await brokers.publish(channel, "kz", body, type="surprise")
+
+        async def are_there():
+            return (await broker.depth(amqp.QUARANTINE)).waiting == count
+
+        await brokers.eventually(are_there, "all are in quarantine")
+    return [entries.digest(body) for body in bodies]
+
+
+async def test_a_large_quarantine_is_read_in_parts_and_all_of_it_is_decided_on(
+    hub, broker, monkeypatch
+):
+    monkeypatch.setattr(quarantine, "MAX_BYTES", 150)
+    left = await quarantined(hub, broker, 5)
+    while left:
+        messages = (await hub.operator.get("/v1/quarantine"))["messages"]
+        assert [message["digest"] for message in messages] == left[:2]
+        for digest in reversed(left[:2]):
+            path = f"/v1/quarantine/{digest}/discard"
+            assert (await hub.operator.post(path, reason="a test")).status == 200
+        left = left[2:]
+    assert (await hub.operator.get("/v1/quarantine"))["messages"] == []
+
+
+async def test_no_body_is_kept_once_the_quarantine_was_read(hub, broker, monkeypatch):
+    """To look up the reasons in the log takes long, and meanwhile others may read, too."""
+    await quarantined(hub, broker, 2)
+    known, kept = quarantine_door._known, []
+
+    async def looking_up(hub):
+        gc.collect()
+        kept.append(sum(type(each) is aio_pika.IncomingMessage for each in gc.get_objects()))
+        return await known(hub)
+
+    monkeypatch.setattr(quarantine_door, "_known", looking_up)
+    answer = await hub.operator.get("/v1/quarantine")
+    assert [message["copies"] for message in answer["messages"]] == [1, 1]
+    assert kept == [0]
 
 
 async def test_without_a_broker_there_is_no_quarantine(settings, clock):
