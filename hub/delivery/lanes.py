@@ -96,10 +96,10 @@ class Lane:
             self._had = min(self._had, self.published)
             self._unconfirmed = {other for other in self._unconfirmed if other < position}
 
-    def restart(self, first: int | None) -> None:
-        """Publish again what has no receipt, from the first such position on; there may be none."""
+    def restart(self, first: int) -> None:
+        """Publish again what has no receipt, from the first such position on."""
         self._had = max(self._had, self.confirmed)
-        self.published = self.last if first is None else first - 1
+        self.published = first - 1
         self.outstanding = 0
         self._unconfirmed.clear()
 

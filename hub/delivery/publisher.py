@@ -395,10 +395,12 @@ class Publisher:
 
     async def _again(self, code: str) -> None:
         """Publish again, from the database, what has no receipt."""
+        lane = self._lanes[code]
+        beyond = lane.last + 1  # what is assigned while the database is asked comes behind it
         first = await self._store.first_waiting(code)
         if first is not None:
             log.info("lane.again", recipient=code, position=first)
-        self._lanes[code].restart(first)
+        lane.restart(beyond if first is None else first)
         self._work.set()
 
     async def _save(self) -> None:

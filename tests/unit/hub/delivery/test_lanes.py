@@ -1,6 +1,5 @@
 """Who gets a new message in the common publish, who is fed, and what a crash forgets."""
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -149,11 +148,21 @@ class TestPublishingAgain:
         one["kz"].restart(8)
         assert (one["kz"].published, one.outstanding(), one.to_feed()) == (7, {}, ["kz"])
 
-    @pytest.mark.parametrize("published", [3, 10])
-    def test_skips_all_where_all_have_receipts(self, published):
-        one = lanes(kz=(published, 10, 3))
-        one["kz"].restart(None)
-        assert (one["kz"].published, one.outstanding(), one.to_feed()) == (10, {}, [])
+    def test_is_of_what_has_no_receipt_up_to_where_the_broker_had_all(self):
+        one = lanes(kz=(10, 12, 3))
+        one["kz"].restart(8)
+        assert one["kz"].again == 10
+        assert one.take(0, {"kz": 8}) == {"kz": 8}
+        assert one.take(0, {"kz": 9}, {"kz"}) == {}
+        assert (one["kz"].published, one["kz"].again) == (9, 10)
+        assert one.take(0, {"kz": 10}) == {"kz": 10}
+        assert one["kz"].again == 0
+
+    def test_is_each_recipient_s_own(self):
+        two = lanes(kz=(10, 12, 3), kg=(10, 12, 0))
+        assert sorted(two.near("kz")) == ["kg", "kz"]
+        two["kz"].restart(8)
+        assert (two.near("kz"), two.near("kg")) == (["kz"], ["kg"])
 
 
 class TestADatabaseThatWentBack:

@@ -35,12 +35,15 @@ class Stored:
         self.positions = positions
         self.received = received
         self.asked = 0
+        self.asked_first = lambda: None
 
     async def lasts(self, codes):
         return {code: max(self.positions) for code in codes if self.positions}
 
     async def first_waiting(self, code):
-        return min(set(self.positions) - set(self.received))
+        waiting = set(self.positions) - set(self.received)
+        self.asked_first()
+        return min(waiting, default=None)
 
     async def owed(self, code, after, limit, codes, now, again):
         self.asked += 1
@@ -130,6 +133,22 @@ async def test_what_has_a_receipt_is_not_published_again_behind_what_has_none(en
     assert one.published == 2 * waiting
     assert one.publisher._lanes.cursors() == {"kg": end}
     assert stored.asked < 10
+
+
+async def test_what_comes_while_it_is_found_that_nothing_waits_is_published():
+    stored = Stored(1, 2, 3, received={1, 2, 3})
+    one = Feeding(stored, parked=True)
+    await one.publisher._look()
+
+    def another():
+        stored.positions = (1, 2, 3, 4)
+        one.publisher._lanes.note({"kg": 4})
+
+    stored.asked_first = another
+    await one.publisher._again("kg")
+    one.publisher._lanes["kg"].parked = False
+    await one.feed()
+    assert one.published == [4]
 
 
 async def test_what_a_restored_log_lacks_is_waited_for():
