@@ -332,7 +332,7 @@ def _join_broker(
     door = AmqpDoor(service, publisher)
     url, metrics = _broker_url(service.settings), service.metrics
     metrics.watch_broker(
-        lambda: publisher.outstanding, lambda: publisher.blocked, lambda: len(publisher.stuck.shown)
+        lambda: publisher.outstanding, lambda: publisher.blocked, lambda: len(publisher.stuck)
     )
     return [
         asyncio.create_task(publisher.stuck.ask()),

@@ -135,7 +135,7 @@ GAUGES: Final[Mapping[str, Measure]] = MappingProxyType(
             "1 while an alarm for memory or disk keeps the broker from taking messages"
         ),
         "nhri_hub_inboxes_stuck": Measure(
-            "Inboxes on the broker for which it confirms nothing while others work"
+            "Inboxes on the broker for which it may confirm nothing while others work"
         ),
         "nhri_hub_webhooks": Measure(
             "Messages for webhooks that are waiting, or were set aside (dead)", ("state",)

@@ -19,6 +19,7 @@ from hub.intake import membership, subscription
 from hub.intake.access import ExpireDeliveries
 from hub.intake.batch import Job
 from hub.intake.erasure import Erase
+from hub.intake.recorder import Recorded
 from hub.intake.submission import CountedRefusals
 from hub.ledger import retention, witnesses
 from hub.ledger.sequence import Draft
@@ -147,8 +148,8 @@ class _Rounds:
 
     async def _forget(self, now: datetime) -> None:
         if now >= self._forgetting:
-            self._forgetting = now + FORGET_EVERY
             await _forget_webhooks(self._service, now)
+            self._forgetting = now + FORGET_EVERY
 
     async def _warn(self, now: datetime) -> None:
         self._warned = await _warn_of_ends(self._service, now, self._warned)
@@ -162,18 +163,20 @@ async def run(service: Service, database: Database, erasures: Erasures) -> None:
         await asyncio.sleep(ROUND_SECONDS)
 
 
-async def _record_all(service: Service, jobs: Sequence[Job]) -> None:
-    """Record jobs; one that cannot be recorded keeps none of the others.
+async def _record_all(service: Service, jobs: Sequence[Job]) -> Sequence[Refused]:
+    """Record jobs, and give the refusals of those that the log does not take.
 
     Raises:
-        Refused: the first of those that could not.
+        Refused: something could not be stored; it keeps none of the others.
     """
-    refused: list[Refused] = []
+    results: list[Recorded | Refused] = []
     for start in range(0, len(jobs), TOGETHER):
-        results = await service.recorder.record_all(jobs[start : start + TOGETHER])
-        refused += (each for each in results if isinstance(each, Refused))
-    if refused:
-        raise refused[0]
+        results += await service.recorder.record_all(jobs[start : start + TOGETHER])
+    for result in results:
+        if isinstance(result, Refused):
+            raise result
+    outcomes = [result.outcome.refused for result in results if isinstance(result, Recorded)]
+    return [refused for refused in outcomes if refused is not None]
 
 
 async def _tell_of_strangers(service: Service, now: datetime) -> None:
@@ -182,12 +185,16 @@ async def _tell_of_strangers(service: Service, now: datetime) -> None:
 
 async def _expire(service: Service, now: datetime) -> None:
     due = await service.queries.due_to_expire(format_time(now))
-    await _record_all(service, [ExpireDeliveries(each, codes) for each, codes in due.items()])
+    jobs = [ExpireDeliveries(each, codes) for each, codes in due.items()]
+    for refused in await _record_all(service, jobs):
+        raise refused
 
 
 async def _count_refusals(service: Service, now: datetime) -> None:
     counts = service.meter.overdue(now)
-    await _record_all(service, [CountedRefusals(code, count) for code, count in counts.items()])
+    jobs = [CountedRefusals(code, count) for code, count in counts.items()]
+    for refused in await _record_all(service, jobs):
+        raise refused
 
 
 async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> None:
@@ -202,7 +209,7 @@ async def _erase(service: Service, now: datetime, listed: frozenset[str]) -> Non
         reasons.setdefault(due.id, f"Retention: {due.rule} days.")
     if reasons:
         jobs = [Erase(each, entries.HUB, reason) for each, reason in reasons.items()]
-        # Where another hub was first, there is nothing left to do.
+        # What is refused another hub has erased before us.
         await _record_all(service, jobs)
         log.info("messages.erased", messages=len(jobs))
 

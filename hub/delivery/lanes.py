@@ -90,10 +90,10 @@ class Lane:
 
     def rewind(self, position: int) -> None:
         """From this position on nothing was confirmed: the lane falls behind."""
+        self._had = min(self._had, position - 1)
         if position <= self.published:
             self.outstanding = max(0, self.outstanding - (self.published - position + 1))
             self.published = position - 1
-            self._had = min(self._had, self.published)
             self._unconfirmed = {other for other in self._unconfirmed if other < position}
 
     def restart(self, first: int) -> None:

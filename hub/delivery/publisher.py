@@ -325,7 +325,7 @@ class Publisher:
         page = await self._store.owed(code, after, FEED_PAGE, near, self._clock(), lane.again)
         if lane.published != after or self._paused():
             return  # it was set back meanwhile, or content began to come back out of order
-        # The log is whole: what is passed over was lost and given up, or has a receipt already.
+        # The log is whole: what is passed over was lost and given up, or came there before.
         lane.skip_to(
             next((own.positions[code] for own in page if code in own.positions), after + 1)
         )

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
+from hub.delivery import broker
+
 ASK_SECONDS = 5.0
 """Between two attempts to put something into a stuck inbox."""
 
@@ -40,6 +42,10 @@ class StuckInboxes:
         """Whether somebody is suspected, or more."""
         return code in self._shown
 
+    def __len__(self) -> int:
+        """How many are suspected, or more."""
+        return len(self._shown)
+
     @property
     def shown(self) -> frozenset[str]:
         """Into whose inboxes nothing could be put."""
@@ -60,9 +66,14 @@ class StuckInboxes:
 
     async def ask(self) -> None:
         """Try each suspect until it works; never ends."""
-        async with asyncio.TaskGroup() as asking:
+        asking: set[asyncio.Task[None]] = set()
+        try:
             while True:
-                asking.create_task(self._ask(await self._suspected.get()))
+                task = asyncio.create_task(self._ask(await self._suspected.get()))
+                asking.add(task)
+                task.add_done_callback(asking.discard)
+        finally:
+            await broker.stop(asking)
 
     async def _ask(self, code: str) -> None:
         while not await self._works(code):  # noqa: ASYNC110 - nothing tells when a queue works
@@ -76,7 +87,8 @@ class StuckInboxes:
             async with self._attempts:
                 if await self._takes(code):
                     return True
-        except Exception:  # noqa: BLE001 - it cannot be found out now: the broker is away
+        except Exception as error:  # noqa: BLE001 - it cannot be found out now
+            log.warning("inbox.unsure", recipient=code, reason=str(error))
             return False
         if not self._shown[code]:
             log.warning("inbox.stuck", recipient=code, advice=_ADVICE)

@@ -65,7 +65,11 @@ class Patrol:
     async def run(self) -> None:
         """Go round until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except Exception as error:  # noqa: BLE001 - a disk that fails; the next round looks again
+                log.warning("patrol.failed", reason=str(error))
+                await asyncio.sleep(AWAY_SECONDS)
 
     async def round(self) -> None:
         """One whole pass; then whatever is new, until the next one is due.

@@ -178,7 +178,7 @@ def _written(text: str) -> str:
     """
     last = "".join(text.splitlines(keepends=True)[-1:])
     # One that lacks nothing but its end says all the same what is to be kept out.
-    if last.endswith(_ENDS) or _LINE.fullmatch(last):
+    if last.endswith(_ENDS) or _LINE.match(last):
         return text
     return text.removesuffix(last)
 

@@ -173,7 +173,8 @@ def _start(connection: Connection, code: str, after: int, again: int) -> int | N
     position = _delivery.c.position
     first = select(func.min(position)).where(_delivery.c.recipient == code)
     last = select(func.max(position)).where(_delivery.c.recipient == code)
-    looks = [first.where(position > max(after, again)), last.where(position > after)]
+    unsigned = _delivery.c.receipt_idx.is_(None)
+    looks = [first.where(position > max(after, again), unsigned), last.where(position > after)]
     if again:
         looks.insert(0, first.where(position.between(after + 1, again), tables.is_waiting))
     return next(

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from structlog.testing import capture_logs
 
-from hub.delivery import stuck
+from hub.delivery import broker, stuck
 from hub.delivery.stuck import StuckInboxes
 from tests.simulator.waiting import until
 
@@ -79,3 +79,26 @@ async def test_nobody_is_asked_without_a_suspicion_and_a_later_one_is_followed()
             inboxes.suspect(["kz"])
             await until(lambda: "kz" not in inboxes)
     assert broker.asked == ["kz", "kz"]
+
+
+async def test_it_stops_although_an_attempt_loses_its_cancellation(monkeypatch):
+    """As ``asyncio.wait_for`` does before Python 3.12 (``hub.delivery.broker.stop``)."""
+    monkeypatch.setattr(broker, "_LOST_AFTER", 0.1)
+    monkeypatch.setattr(stuck, "ASK_SECONDS", 60)
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def takes(code):
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            lost.set()
+        return False
+
+    inboxes = StuckInboxes(takes)
+    inboxes.suspect(["kz"])
+    task = asyncio.create_task(inboxes.ask())
+    await begun.wait()
+    async with asyncio.timeout(30):
+        await broker.stop([task])
+    assert lost.is_set()
