@@ -247,8 +247,9 @@ class AmqpLink:
         """Everything up to here was stored: the broker need not keep it."""
         self._start()
         self._stored = after
-        for position in [position for position in self._inbox if position <= after]:
-            _, message = self._inbox.pop(position)
+        # All at once: while one is acknowledged, the connection may end and with it the rest.
+        stored = [position for position in self._inbox if position <= after]
+        for _, message in [self._inbox.pop(position) for position in stored]:
             await _acknowledge(message)
 
     async def _wait_for(self, position: int, wait: float) -> None:
@@ -419,8 +420,13 @@ def _end(ended: "asyncio.Future[str] | None", reason: str) -> None:
 
 async def _acknowledge(message: Incoming) -> None:
     """Where this fails the connection is gone, and the message is handed out again."""
-    with contextlib.suppress(Exception):  # aiormq has no type for a line being cut
+    try:
         await message.ack()
+    except asyncio.CancelledError:
+        if _is_to_stop():
+            raise
+    except Exception:  # noqa: BLE001 - aiormq has no type for a line being cut
+        return
 
 
 def _item(body: bytes, code: str) -> InboxItem:

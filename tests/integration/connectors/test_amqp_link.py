@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 
 import pytest
+from aio_pika import IncomingMessage
 from msgspec.structs import replace
 
 from connectors.link import HubRefused, InboxItem, InboxPage, Unreachable
@@ -224,6 +225,24 @@ class TestTheInbox:
         http.last = 9
         await link.inbox(9, 8, 0)
         assert positions(await link.inbox(4, 1, 0)) == [5]
+
+    @pytest.mark.parametrize("given_up", [False, True], ids=["it was cut", "aiormq gave it up"])
+    async def test_goes_on_where_the_line_ends_while_it_is_acknowledged(
+        self, hub, link, monkeypatch, given_up
+    ):
+        await hub.deliver(1, 2, 3, 4)
+        await arrived(link, 4)
+        page = await link.inbox(0, 3, 5)
+        assert positions(page) == [1, 2, 3]
+
+        async def ended(*_):
+            monkeypatch.undo()
+            link._inbox.clear()  # with the connection
+            if given_up:
+                raise asyncio.CancelledError
+
+        monkeypatch.setattr(IncomingMessage, "ack", ended)
+        assert positions(await link.inbox(3, 8, 0)) == []
 
     async def test_takes_a_position_that_comes_twice_once(self, hub, link, broker):
         await hub.deliver(1, 1, 1, 2)
