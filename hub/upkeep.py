@@ -335,7 +335,7 @@ async def follow_others(service: Service) -> None:
                 service.webhooks.erased(news.erased)
             service.bells.ring(touched)
             if news.size != service.recorder.state.tree.size:
-                await service.change(membership.NOTHING)
+                await service.change(membership.CATCH_UP)
             if news.directory:
                 # Whose key or standing ended must not go on reading here.
                 service.bells.ring(service.recorder.state.directory.participants.keys())

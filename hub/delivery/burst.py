@@ -85,10 +85,10 @@ async def _wait(confirms: Iterable[asyncio.Future[object]], alarm: Callable[[], 
     late, rest = {*confirms}, ALARM_SECONDS
     while late:
         done, late = await asyncio.wait(late, timeout=STUCK_SECONDS)
-        if done and not any(isinstance(_problem(one), Stuck) for one in done):
+        if not late or (done and not any(isinstance(_problem(one), Stuck) for one in done)):
             continue
         rest -= STUCK_SECONDS
-        if not late or not alarm() or rest <= 0:
+        if not alarm() or rest <= 0:
             return rest <= 0
     return False
 

@@ -33,23 +33,24 @@ class StuckInboxes:
     def __init__(self, takes: Callable[[str], Awaitable[bool]]) -> None:
         """``takes`` tries whether the broker takes something for somebody."""
         self._takes = takes
-        self._shown: dict[str, bool] = {}
+        # Whether it was shown.
+        self._suspects: dict[str, bool] = {}
         self._mended: set[str] = set()
-        self._suspected: asyncio.Queue[str] = asyncio.Queue()
+        self._unasked: asyncio.Queue[str] = asyncio.Queue()
         self._attempts = asyncio.Semaphore(AT_ONCE)
 
     def __contains__(self, code: object) -> bool:
         """Whether somebody is suspected, or more."""
-        return code in self._shown
+        return code in self._suspects
 
     def __len__(self) -> int:
         """How many are suspected, or more."""
-        return len(self._shown)
+        return len(self._suspects)
 
     @property
     def shown(self) -> frozenset[str]:
         """Into whose inboxes nothing could be put."""
-        return frozenset(code for code, shown in self._shown.items() if shown)
+        return frozenset(code for code, shown in self._suspects.items() if shown)
 
     def mended(self) -> frozenset[str]:
         """Whose inboxes work again since this was asked before; what was in them may be lost."""
@@ -60,16 +61,16 @@ class StuckInboxes:
     def suspect(self, codes: Iterable[str]) -> None:
         """One of these may be stuck."""
         for code in codes:
-            if code not in self._shown:
-                self._shown[code] = False
-                self._suspected.put_nowait(code)
+            if code not in self._suspects:
+                self._suspects[code] = False
+                self._unasked.put_nowait(code)
 
     async def ask(self) -> None:
         """Try each suspect until it works; never ends."""
         asking: set[asyncio.Task[None]] = set()
         try:
             while True:
-                task = asyncio.create_task(self._ask(await self._suspected.get()))
+                task = asyncio.create_task(self._ask(await self._unasked.get()))
                 asking.add(task)
                 task.add_done_callback(asking.discard)
         finally:
@@ -78,7 +79,7 @@ class StuckInboxes:
     async def _ask(self, code: str) -> None:
         while not await self._works(code):  # noqa: ASYNC110 - nothing tells when a queue works
             await asyncio.sleep(ASK_SECONDS)
-        if self._shown.pop(code):
+        if self._suspects.pop(code):
             log.info("inbox.works-again", recipient=code)
             self._mended.add(code)
 
@@ -90,7 +91,7 @@ class StuckInboxes:
         except Exception as error:  # noqa: BLE001 - it cannot be found out now
             log.warning("inbox.unsure", recipient=code, reason=str(error))
             return False
-        if not self._shown[code]:
+        if not self._suspects[code]:
             log.warning("inbox.stuck", recipient=code, advice=_ADVICE)
-        self._shown[code] = True
+        self._suspects[code] = True
         return False

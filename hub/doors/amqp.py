@@ -5,8 +5,7 @@ with one hop to the thread that verifies, one commit, one answer a sender and on
 burst is acknowledged to the broker only after its commit and after the broker has the answers, but
 for a sender into whose inbox it takes nothing: that one sends again. A crash in between makes the
 broker deliver it again; the ids are known by then, and the senders get the first acceptances a
-second time. Who sent a message is its ``user_id``, which the broker
-validated.
+second time. Who sent a message is its ``user_id``, which the broker validated.
 """
 
 import asyncio
@@ -321,7 +320,7 @@ class AmqpDoor:
         if problem.code != "unauthenticated":
             return False
         with contextlib.suppress(Refused):  # then it cannot be quarantined either
-            await self._hub.change(membership.NOTHING)
+            await self._hub.change(membership.CATCH_UP)
         return user in self._hub.recorder.state.directory.participants
 
     async def _store_answers(self) -> bool:

@@ -48,7 +48,7 @@ class Change:
         return self._decide(batch)
 
 
-NOTHING: Final = Change(lambda _: Outcome())
+CATCH_UP: Final = Change(lambda _: Outcome())
 """Changes nothing: with any job the recorder takes over what another hub has written, and finds out
 where the database went back."""
 

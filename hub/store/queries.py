@@ -151,7 +151,7 @@ class Queries:
                 (row, _tombstone(row, now))
                 for row in takewhile(lambda row: row.size or row.erased is not None, rows)
             ]
-            # The envelopes only once it is known which: those of the other rows may be 25 MiB.
+            # The envelopes only once it is known which: all of the rows may have 25 MiB of them.
             told = told[: _room(0 if tombstone else row.size for row, tombstone in told)]
             whole = [row.idx for row, tombstone in told if not tombstone]
             envelopes = _envelopes(connection, whole)
